@@ -81,7 +81,7 @@ impl World for world::Cutover {
         config: &str,
     ) -> wasmtime::Result<Vec<Problem>> {
         let problems = self
-            .lockgate_policy_lifecycle()
+            .lockgate_policy_steps()
             .call_configure(store, config)
             .await?;
         Ok(problems

@@ -190,7 +190,7 @@ fn check_exports<W: World>(engine: &Engine, component: &Component) -> Result<(),
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
     let wanted = interface(W::INTERFACE);
-    if exports.contains(&wanted.as_str()) && exports.contains(&interface("lifecycle").as_str()) {
+    if exports.contains(&wanted.as_str()) {
         return Ok(());
     }
     let prefix = format!("{PACKAGE}/{}@", W::INTERFACE);

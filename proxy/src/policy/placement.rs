@@ -76,7 +76,7 @@ impl World for world::Placement {
         config: &str,
     ) -> wasmtime::Result<Vec<Problem>> {
         let problems = self
-            .lockgate_policy_lifecycle()
+            .lockgate_policy_places()
             .call_configure(store, config)
             .await?;
         Ok(problems

@@ -88,7 +88,7 @@ impl World for world::Translation {
         config: &str,
     ) -> wasmtime::Result<Vec<Problem>> {
         let problems = self
-            .lockgate_policy_lifecycle()
+            .lockgate_policy_offsets()
             .call_configure(store, config)
             .await?;
         Ok(problems
