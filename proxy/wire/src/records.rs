@@ -1,0 +1,226 @@
+//! The records inside a batch: built for Lockgate's own writes, read back for the state topic and
+//! for verification. The data path never comes here.
+//!
+//! Headers are a list, as on the wire: the same key may stand in it twice. Codecs are none and
+//! zstd; what clients wrote with others is passed on as it is, not read.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use crate::WireError;
+use crate::batch::BatchView;
+use crate::cursor::Cursor;
+
+mod build;
+
+pub use build::{BatchSpec, FILLER_RECORDS_MAX, NewRecord, Producer, batch, filler};
+
+/// The default bound of [`Records::read`]: bytes that one batch may decompress to.
+pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+/// The least that a record takes: length, attributes, two deltas, key, value, header count.
+const RECORD_BYTES_MIN: usize = 7;
+/// The least that a record header takes: the lengths of key and value.
+const HEADER_BYTES_MIN: usize = 2;
+
+/// How the records of a batch are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Codec {
+    /// Not at all.
+    #[default]
+    None,
+    /// Zstandard, at the fastest level.
+    Zstd,
+}
+
+impl Codec {
+    /// The number in the attribute bits.
+    fn bits(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Zstd => 4,
+        }
+    }
+}
+
+/// One header of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordHeader<'a> {
+    /// Not unique within a record.
+    pub key: &'a str,
+    /// Null is not the same as empty.
+    pub value: Option<&'a [u8]>,
+}
+
+/// One record, its key and value still in the batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Base offset of the batch plus the record's delta.
+    pub offset: i64,
+    /// Milliseconds; the batch's own where the broker's clock gave it (LogAppendTime).
+    pub timestamp: i64,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value; `None` is a tombstone on compacted topics.
+    pub value: Option<&'a [u8]>,
+    /// In the order of the wire, duplicates kept.
+    pub headers: Vec<RecordHeader<'a>>,
+}
+
+/// The records of one batch, decompressed where they were compressed.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    payload: Cow<'a, [u8]>,
+    base_offset: i64,
+    base_timestamp: i64,
+    append_timestamp: Option<i64>,
+    count: usize,
+}
+
+impl<'a> Records<'a> {
+    /// Opens the records of `batch`. At most `bytes_max` bytes are decompressed. The checksum is
+    /// not checked here ([`BatchView::check_checksum`]).
+    pub fn read(batch: BatchView<'a>, bytes_max: usize) -> Result<Self, WireError> {
+        let payload = match batch.codec() {
+            0 => Cow::Borrowed(batch.payload()),
+            4 => Cow::Owned(decompress(batch.payload(), bytes_max)?),
+            codec => return Err(WireError::Codec(codec)),
+        };
+        let count = usize::try_from(batch.record_count()).map_err(|_| WireError::Record)?;
+        if count.saturating_mul(RECORD_BYTES_MIN) > payload.len() {
+            let remaining = payload.len();
+            return Err(WireError::LengthBeyondFrame {
+                length: count as u64,
+                remaining,
+            });
+        }
+        Ok(Self {
+            payload,
+            base_offset: batch.base_offset(),
+            base_timestamp: batch.base_timestamp(),
+            append_timestamp: batch.is_log_append_time().then(|| batch.max_timestamp()),
+            count,
+        })
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none: a batch that compaction emptied.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The records in order; ends after the first error. Bytes after the last record are one.
+    pub fn iter(&self) -> RecordIter<'_> {
+        RecordIter {
+            cursor: Cursor::new(&self.payload),
+            left: self.count,
+            batch: self,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Records<'_> {
+    type Item = Result<Record<'a>, WireError>;
+    type IntoIter = RecordIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Walks [`Records`].
+#[derive(Debug, Clone)]
+pub struct RecordIter<'a> {
+    cursor: Cursor<'a>,
+    left: usize,
+    batch: &'a Records<'a>,
+}
+
+impl<'a> RecordIter<'a> {
+    fn record(&mut self) -> Result<Record<'a>, WireError> {
+        let length = self.cursor.varint()?;
+        let length =
+            usize::try_from(length).map_err(|_| WireError::NegativeLength(length.into()))?;
+        let mut cursor = Cursor::new(self.cursor.take(length)?);
+        cursor.i8()?;
+        let timestamp_delta = cursor.varlong()?;
+        let offset_delta = cursor.varint()?;
+        let (key, value) = (field(&mut cursor)?, field(&mut cursor)?);
+        let count = cursor.varint()?;
+        let count = usize::try_from(count).map_err(|_| WireError::NegativeLength(count.into()))?;
+        if count.saturating_mul(HEADER_BYTES_MIN) > cursor.remaining() {
+            let remaining = cursor.remaining();
+            return Err(WireError::LengthBeyondFrame {
+                length: count as u64,
+                remaining,
+            });
+        }
+        let headers = (0..count)
+            .map(|_| header(&mut cursor))
+            .collect::<Result<_, _>>()?;
+        cursor.finish()?;
+        if self.left == 1 {
+            self.cursor.finish()?;
+        }
+        let timestamp = self.batch.base_timestamp.wrapping_add(timestamp_delta);
+        Ok(Record {
+            offset: self.batch.base_offset.wrapping_add(offset_delta.into()),
+            timestamp: self.batch.append_timestamp.unwrap_or(timestamp),
+            key,
+            value,
+            headers,
+        })
+    }
+}
+
+impl<'a> Iterator for RecordIter<'a> {
+    type Item = Result<Record<'a>, WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let record = self.record();
+        self.left = if record.is_ok() { self.left - 1 } else { 0 };
+        Some(record)
+    }
+}
+
+/// Bytes behind a zigzag length; -1 is null.
+fn field<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, WireError> {
+    let length = match cursor.varint()? {
+        -1 => return Ok(None),
+        length => length,
+    };
+    let length = usize::try_from(length).map_err(|_| WireError::NegativeLength(length.into()))?;
+    cursor.take(length).map(Some)
+}
+
+fn header<'a>(cursor: &mut Cursor<'a>) -> Result<RecordHeader<'a>, WireError> {
+    let key = field(cursor)?.ok_or(WireError::UnexpectedNull)?;
+    let key = std::str::from_utf8(key).map_err(|_| WireError::NotUtf8)?;
+    Ok(RecordHeader {
+        key,
+        value: field(cursor)?,
+    })
+}
+
+/// Decompresses at most `bytes_max` bytes; the buffer grows with what really comes out.
+fn decompress(compressed: &[u8], bytes_max: usize) -> Result<Vec<u8>, WireError> {
+    let mut out = Vec::new();
+    let decoder = zstd::Decoder::with_buffer(compressed).map_err(|_| WireError::Compression)?;
+    decoder
+        .take(bytes_max as u64 + 1)
+        .read_to_end(&mut out)
+        .map_err(|_| WireError::Compression)?;
+    if out.len() > bytes_max {
+        return Err(WireError::DecompressedTooLarge(bytes_max));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;
