@@ -179,9 +179,12 @@ fields!(DESCRIBE_CLUSTER_RESPONSE {
 
 // SaslHandshake
 
-fields!(SASL_HANDSHAKE_REQUEST {});
+fields!(SASL_HANDSHAKE_REQUEST { mechanism: STR });
 
-fields!(SASL_HANDSHAKE_RESPONSE { error_code: INT16 });
+fields!(SASL_HANDSHAKE_RESPONSE {
+    error_code: INT16,
+    mechanisms: Array(&STR),
+});
 
 // SaslAuthenticate
 
