@@ -162,6 +162,26 @@ fn patches_change_what_they_say_and_nothing_else() {
 }
 
 #[test]
+fn a_rack_id_is_taken_out_of_a_copy() {
+    let mut ours = FetchRequest::default();
+    let long = Box::leak("r".repeat(200).into_boxed_str());
+    for version in VERSIONS {
+        for rack in ["", "a", long] {
+            let body = encode(version, &theirs(version, rack));
+            ours.walk(version, &body).unwrap();
+            let copy = ours.without_rack_id(version, &body);
+            assert_eq!(copy.is_some(), version >= RACK_SINCE && !rack.is_empty());
+            if let Some(copy) = copy {
+                assert_eq!(copy, encode(version, &theirs(version, "")));
+                let mut again = FetchRequest::default();
+                again.walk(version, &copy).unwrap();
+                assert_eq!(again, ours);
+            }
+        }
+    }
+}
+
+#[test]
 fn damaged_requests_are_walked_or_refused() {
     let mut random = StdRng::seed_from_u64(10);
     let mut ours = FetchRequest::default();
@@ -179,6 +199,7 @@ fn damaged_requests_are_walked_or_refused() {
         if walked.is_ok() {
             assert_eq!(ours.walk(version, &body), Ok(()));
         }
+        let _ = ours.without_rack_id(version, &body);
         // Positions of one body do no harm in another.
         ours.forget_epochs(version, &mut body[..3]);
     }

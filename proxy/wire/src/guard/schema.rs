@@ -69,7 +69,7 @@ pub(super) enum Kind {
     /// Bytes.
     Bytes,
     /// A count and that many of these.
-    Array(&'static Kind),
+    Array(&'static Self),
     /// Fields in a row.
     Struct(&'static Fields),
 }
