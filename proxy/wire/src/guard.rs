@@ -6,7 +6,7 @@
 //! nothing is decoded whose lengths the bytes do not bear out. A walk allocates nothing.
 //!
 //! What an accepted body can make the crate allocate: per byte of strings and bytes nothing (they
-//! share the frame), per array element or unknown tagged field its size in memory, some 30 to 200
+//! share the frame), per array element or unknown tagged field its size in memory, some 30 to 256
 //! bytes. The number of elements is bounded by [`REQUEST_ELEMENTS_MAX`] and
 //! [`RESPONSE_ELEMENTS_MAX`].
 //!
@@ -24,9 +24,9 @@ use crate::WireError;
 use crate::cursor::Cursor;
 use schema::{Api, Fields, Half, Kind};
 
-/// Array elements and tagged fields in one request. Some 100 MB at worst once decoded; a request
-/// that names each partition of the largest clusters stays below it.
-pub const REQUEST_ELEMENTS_MAX: usize = 1 << 19;
+/// Array elements and tagged fields in one request: some 30 MB at worst once decoded. Clients send
+/// what concerns one broker or one group; no broker leads a tenth as many partitions.
+pub const REQUEST_ELEMENTS_MAX: usize = 1 << 17;
 /// Array elements and tagged fields in one response. Brokers are trusted with more: Metadata names
 /// every partition of a cluster.
 pub const RESPONSE_ELEMENTS_MAX: usize = 1 << 22;

@@ -351,6 +351,25 @@ fn elements_are_bounded_and_leftovers_are_told() {
 }
 
 #[test]
+fn an_element_is_small_in_memory() {
+    let sizes = [
+        size_of::<metadata_request::MetadataRequestTopic>(),
+        size_of::<offset_commit_request::OffsetCommitRequestPartition>(),
+        size_of::<join_group_request::JoinGroupRequestProtocol>(),
+        size_of::<leave_group_request::MemberIdentity>(),
+        size_of::<create_topics_request::CreatableTopic>(),
+        size_of::<add_partitions_to_txn_request::AddPartitionsToTxnTransaction>(),
+        size_of::<fetch_request::FetchPartition>(),
+        size_of::<metadata_response::MetadataResponsePartition>(),
+        size_of::<metadata_response::MetadataResponseTopic>(),
+        size_of::<describe_groups_response::DescribedGroup>(),
+        size_of::<describe_groups_response::DescribedGroupMember>(),
+        size_of::<describe_configs_response::DescribeConfigsResourceResult>(),
+    ];
+    assert!(sizes.iter().all(|&size| size <= 256), "{sizes:?}");
+}
+
+#[test]
 fn what_has_no_table_is_refused() {
     assert_eq!(check_request(999, 0, &[]), Err(WireError::UnknownApi(999)));
     for version in [-1, 99] {
