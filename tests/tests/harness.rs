@@ -10,6 +10,8 @@ use lockgate_tests::kafka::{Cluster, ClusterSpec, Pair};
 use lockgate_tests::logs::{compare_topic, read_records};
 
 const DEADLINE: Duration = Duration::from_secs(60);
+/// A little more than the `metadata.max.age.ms` of test clients.
+const METADATA_AGE: Duration = Duration::from_secs(11);
 
 async fn read_everything(history: &History, group: &str, topic: &str) {
     let end = Instant::now() + DEADLINE;
@@ -123,6 +125,9 @@ async fn clients_survive_the_loss_of_either_broker() {
     let consumer = clients.consumer(&Software::Librdkafka, &reader).unwrap();
     producer.wait_for_records(500, DEADLINE).await.unwrap();
     for id in [1, 2] {
+        // A client must hear of a broker that is back before the other goes: with only dead nodes in its
+        // metadata it would stay cut off for good (they bootstrap once).
+        tokio::time::sleep(METADATA_AGE).await;
         cluster.kill(id).await.unwrap();
         cluster.wait_for_brokers(1).await.unwrap();
         let now = producer.records();

@@ -79,6 +79,29 @@ impl Admin {
         Ok(ids)
     }
 
+    /// Whether every broker that answers sees exactly `count` live brokers.
+    pub async fn all_see_brokers(&self, count: usize) -> bool {
+        let views = self.views().await;
+        for view in &views {
+            if !view.live_brokers().await.is_ok_and(|alive| alive.len() == count) {
+                return false;
+            }
+        }
+        !views.is_empty()
+    }
+
+    /// One client per bootstrap address that takes connections: a broker that has just started answers from
+    /// metadata that may be older than its own death, so a state is reached only when all of them show it.
+    async fn views(&self) -> Vec<Self> {
+        let mut views = Vec::new();
+        for address in &self.bootstrap {
+            if Connection::open(*address).await.is_ok() {
+                views.push(Self::new(vec![*address]));
+            }
+        }
+        views
+    }
+
     /// Metadata of `topics`, or of all when `None`.
     ///
     /// # Errors
@@ -122,14 +145,20 @@ impl Admin {
     pub async fn wait_in_sync(&self, topic: &str) -> Result<()> {
         let end = Instant::now() + SETTLE_DEADLINE;
         loop {
-            let partitions = self.partitions(topic).await;
-            if let Ok(partitions) = &partitions
-                && partitions.iter().all(|partition| partition.in_sync == partition.replicas)
-            {
+            let mut last = Err(anyhow!("no broker answers"));
+            let mut agreed = false;
+            for view in self.views().await {
+                last = view.partitions(topic).await;
+                agreed = last.as_ref().is_ok_and(|all| all.iter().all(|partition| partition.in_sync == partition.replicas));
+                if !agreed {
+                    break;
+                }
+            }
+            if agreed {
                 return Ok(());
             }
             if Instant::now() >= end {
-                bail!("{topic} is not in sync after {SETTLE_DEADLINE:?}: {partitions:?}");
+                bail!("{topic} is not in sync after {SETTLE_DEADLINE:?}: {last:?}");
             }
             tokio::time::sleep(POLL).await;
         }

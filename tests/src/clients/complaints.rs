@@ -30,7 +30,8 @@ const HARMLESS_WARN: &[&str] = &[
     "These configurations",
     "Error registering AppInfo mbean",
     "brokers are in sync",
-    "No usable groups",
+    // A new cluster loads its coordinators when the first client asks for one.
+    "Coordinator load in progress",
 ];
 
 /// The lines of `log` that count as errors.

@@ -242,11 +242,11 @@ impl Cluster {
         let end = Instant::now() + REGISTER_DEADLINE;
         let admin = self.admin();
         loop {
-            let alive = admin.live_brokers().await.unwrap_or_default();
-            if alive.len() == count {
+            if admin.all_see_brokers(count).await {
                 return Ok(());
             }
             if Instant::now() >= end {
+                let alive = admin.live_brokers().await;
                 bail!("cluster {} shows brokers {alive:?} after {REGISTER_DEADLINE:?}, not {count}", self.spec.name);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
