@@ -16,7 +16,11 @@ const ROOMY_BYTES: u64 = 8 << 30;
 /// When it cannot be created.
 pub fn scratch() -> Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
-    let base = if free_bytes(memory) >= ROOMY_BYTES { memory.to_owned() } else { std::env::temp_dir() };
+    let base = if free_bytes(memory) >= ROOMY_BYTES {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    };
     sweep(&base);
     remove_at_exit();
     tempfile::Builder::new()
@@ -50,7 +54,8 @@ pub fn workspace() -> PathBuf {
 /// When it cannot be created.
 pub fn reports(kind: &str) -> Result<PathBuf> {
     let folder = workspace().join("target").join(kind);
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
 }
 
@@ -69,7 +74,12 @@ pub fn program(name: &str, variable: &str) -> Result<PathBuf> {
         .take(2)
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
-        .ok_or_else(|| anyhow!("`{name}` is not built beside {}: build it, or set {variable}", own.display()))
+        .ok_or_else(|| {
+            anyhow!(
+                "`{name}` is not built beside {}: build it, or set {variable}",
+                own.display()
+            )
+        })
 }
 
 /// Fixtures that live in statics are never dropped; their folders are removed when the process exits.
@@ -78,8 +88,13 @@ fn remove_at_exit() {
     extern "C" fn remove_own() {
         let own = format!("{PREFIX}{}-", std::process::id());
         for base in [PathBuf::from("/dev/shm"), std::env::temp_dir()] {
-            let Ok(entries) = std::fs::read_dir(base) else { continue };
-            for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&own)) {
+            let Ok(entries) = std::fs::read_dir(base) else {
+                continue;
+            };
+            for entry in entries
+                .flatten()
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with(&own))
+            {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
@@ -93,10 +108,15 @@ fn remove_at_exit() {
 
 /// Removes scratch folders whose owner no longer runs.
 fn sweep(base: &Path) {
-    let Ok(entries) = std::fs::read_dir(base) else { return };
+    let Ok(entries) = std::fs::read_dir(base) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|rest| rest.split('-').next());
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX))
+            .and_then(|rest| rest.split('-').next());
         if let Some(owner) = owner
             && !Path::new("/proc").join(owner).exists()
         {
@@ -108,7 +128,9 @@ fn sweep(base: &Path) {
 #[allow(unsafe_code)]
 fn free_bytes(path: &Path) -> u64 {
     use std::os::unix::ffi::OsStrExt;
-    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return 0 };
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else {
+        return 0;
+    };
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
     // SAFETY: `path` ends in a zero byte and `stat` is large enough for what statvfs(3) writes.
     let stat = unsafe {
@@ -128,7 +150,9 @@ mod tests {
     fn a_dead_owners_folder_is_swept() {
         let base = tempfile::tempdir().unwrap();
         let dead = base.path().join(format!("{PREFIX}4194305-x"));
-        let live = base.path().join(format!("{PREFIX}{}-x", std::process::id()));
+        let live = base
+            .path()
+            .join(format!("{PREFIX}{}-x", std::process::id()));
         std::fs::create_dir(&dead).unwrap();
         std::fs::create_dir(&live).unwrap();
         sweep(base.path());

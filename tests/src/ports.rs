@@ -55,7 +55,11 @@ impl Ports {
     /// The port at `index`, counted from the first.
     #[must_use]
     pub fn at(&self, index: usize) -> u16 {
-        assert!(index < self.locks.len(), "port {index} of {} was asked for", self.locks.len());
+        assert!(
+            index < self.locks.len(),
+            "port {index} of {} was asked for",
+            self.locks.len()
+        );
         self.first + index as u16
     }
 
@@ -68,7 +72,8 @@ impl Ports {
 
 fn lock_folder() -> Result<PathBuf> {
     let folder = std::env::temp_dir().join("lockgate-ports");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
 }
 

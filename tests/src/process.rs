@@ -76,7 +76,12 @@ impl Process {
     ///
     /// # Errors
     /// As [`Process::start`].
-    pub fn start_with_lines(name: &str, command: Command, log: &Path, sink: LineSink) -> Result<Self> {
+    pub fn start_with_lines(
+        name: &str,
+        command: Command,
+        log: &Path,
+        sink: LineSink,
+    ) -> Result<Self> {
         Self::spawn(name, command, log, Some(sink))
     }
 
@@ -91,10 +96,13 @@ impl Process {
             Some(_) => command.stdout(Stdio::piped()),
             None => command.stdout(file),
         };
-        let mut child = spawn_on_lasting_thread(command).with_context(|| format!("cannot start {name}"))?;
+        let mut child =
+            spawn_on_lasting_thread(command).with_context(|| format!("cannot start {name}"))?;
         let pid = child.id();
         let reader = match (child.stdout.take(), sink) {
-            (Some(stdout), Some(sink)) => Some(std::thread::spawn(move || read_lines(stdout, sink))),
+            (Some(stdout), Some(sink)) => {
+                Some(std::thread::spawn(move || read_lines(stdout, sink)))
+            }
             _ => None,
         };
         let (exited, exit) = watch::channel(None);
@@ -106,7 +114,12 @@ impl Process {
             }
             let _ = exited.send(Some(status));
         });
-        Ok(Self { name: name.to_owned(), pid, log: log.to_owned(), exit })
+        Ok(Self {
+            name: name.to_owned(),
+            pid,
+            log: log.to_owned(),
+            exit,
+        })
     }
 
     /// The name it was started under.
@@ -193,10 +206,18 @@ impl Process {
                 return Ok(());
             }
             if ended {
-                bail!("{} ended before it said {text:?}; its log ends:\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} ended before it said {text:?}; its log ends:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             if Instant::now() >= end {
-                bail!("{} did not say {text:?} in {deadline:?}; its log ends:\n{}", self.name, self.log_tail());
+                bail!(
+                    "{} did not say {text:?} in {deadline:?}; its log ends:\n{}",
+                    self.name,
+                    self.log_tail()
+                );
             }
             tokio::time::sleep(LOG_POLL).await;
         }
@@ -276,8 +297,13 @@ fn spawn_on_lasting_thread(mut command: Command) -> Result<std::process::Child> 
     die_with_parent(&mut command);
     command.process_group(0);
     let (answer, child) = mpsc::channel();
-    let requests = spawner.lock().map_err(|_| anyhow!("the spawning thread is gone"))?.clone();
-    requests.send((command, answer)).map_err(|_| anyhow!("the spawning thread is gone"))?;
+    let requests = spawner
+        .lock()
+        .map_err(|_| anyhow!("the spawning thread is gone"))?
+        .clone();
+    requests
+        .send((command, answer))
+        .map_err(|_| anyhow!("the spawning thread is gone"))?;
     Ok(child.recv().context("the spawning thread is gone")??)
 }
 
@@ -293,6 +319,18 @@ fn die_with_parent(command: &mut Command) {
             if libc::getppid() as u32 != parent {
                 libc::_exit(1);
             }
+            Ok(())
+        });
+    }
+}
+
+/// Gives a command a session of its own, so that it outlives this process and its terminal.
+#[allow(unsafe_code)]
+pub fn detach(command: &mut Command) {
+    // SAFETY: between fork and exec only setsid is called, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setsid();
             Ok(())
         });
     }
@@ -318,8 +356,12 @@ mod tests {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&lines);
         let sink: LineSink = Box::new(move |line| sink.lock().unwrap().push(line.to_owned()));
-        let process = Process::start_with_lines("sh", command, &folder.path().join("log"), sink).unwrap();
-        assert_eq!(process.wait(Duration::from_secs(5)).await.unwrap().code(), Some(3));
+        let process =
+            Process::start_with_lines("sh", command, &folder.path().join("log"), sink).unwrap();
+        assert_eq!(
+            process.wait(Duration::from_secs(5)).await.unwrap().code(),
+            Some(3)
+        );
         assert_eq!(*lines.lock().unwrap(), ["one", "two"]);
         assert_eq!(process.log_tail(), "log\n");
     }

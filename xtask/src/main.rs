@@ -95,16 +95,37 @@ fn perform(task: &Task, workspace: &Workspace) -> Result<bool> {
         Task::Demo { arguments } => {
             needs::check(&[Need::Compiler, Need::Jdk, Need::Maven, Need::WasmTarget])?;
             build_policies(workspace)?;
-            let built = workspace.run("build", &["--release", "--package", "lockgate", "--bins"])?
-                && workspace.run("build", &["--release", "--package", "lockgate-tests", "--bins"])?;
-            if built { Err(workspace.replace_with("release", "demo", arguments)) } else { Ok(false) }
+            let built = workspace
+                .run("build", &["--release", "--package", "lockgate", "--bins"])?
+                && workspace.run(
+                    "build",
+                    &["--release", "--package", "lockgate-tests", "--bins"],
+                )?;
+            if built {
+                Err(workspace.replace_with("release", "demo", arguments))
+            } else {
+                Ok(false)
+            }
         }
-        Task::Bench { what: Bench::Proxy { arguments } } => {
+        Task::Bench {
+            what: Bench::Proxy { arguments },
+        } => {
             needs::check(&[Need::Compiler, Need::Jdk, Need::Maven])?;
-            let built = workspace.run("build", &["--release", "--package", "lockgate", "--bins"])?
-                && workspace.run("build", &["--release", "--package", "lockgate-tests", "--bins"])?
-                && workspace.run("build", &["--release", "--package", "lockgate-benches", "--bins"])?;
-            if built { Err(workspace.replace_with("release", "bench-proxy", arguments)) } else { Ok(false) }
+            let built = workspace
+                .run("build", &["--release", "--package", "lockgate", "--bins"])?
+                && workspace.run(
+                    "build",
+                    &["--release", "--package", "lockgate-tests", "--bins"],
+                )?
+                && workspace.run(
+                    "build",
+                    &["--release", "--package", "lockgate-benches", "--bins"],
+                )?;
+            if built {
+                Err(workspace.replace_with("release", "bench-proxy", arguments))
+            } else {
+                Ok(false)
+            }
         }
         Task::Kafka { what } => {
             needs::check(&[Need::Compiler, Need::Jdk, Need::Maven])?;
@@ -113,7 +134,11 @@ fn perform(task: &Task, workspace: &Workspace) -> Result<bool> {
                 KafkaTask::Down => "down",
             };
             let built = workspace.run("build", &["--package", "lockgate-tests", "--bins"])?;
-            if built { Err(workspace.replace_with("debug", "kafka", &[verb.to_owned()])) } else { Ok(false) }
+            if built {
+                Err(workspace.replace_with("debug", "kafka", &[verb.to_owned()]))
+            } else {
+                Ok(false)
+            }
         }
     }
 }

@@ -19,20 +19,35 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
         crate::say("cargo xtask fmt formats every file");
         return Ok(false);
     }
-    if !step(workspace, "clippy", "clippy", &["--workspace", "--all-targets", "--", "-D", "warnings"])? {
+    if !step(
+        workspace,
+        "clippy",
+        "clippy",
+        &["--workspace", "--all-targets", "--", "-D", "warnings"],
+    )? {
         return Ok(false);
     }
     crate::say("== policies");
     crate::build_policies(workspace)?;
     // Tests start these programs; cargo builds them for `--workspace` only where a test of the same package runs.
-    if !step(workspace, "lockgate", "build", &["--package", "lockgate", "--bins"])? {
+    if !step(
+        workspace,
+        "lockgate",
+        "build",
+        &["--package", "lockgate", "--bins"],
+    )? {
         return Ok(false);
     }
     crate::say("== tests");
     let mut totals = Totals::default();
-    let passed = workspace.run_with_lines("test", &["--workspace", "--no-fail-fast"], |line| totals.take(line))?;
+    let passed = workspace.run_with_lines("test", &["--workspace", "--no-fail-fast"], |line| {
+        totals.take(line)
+    })?;
     crate::say("");
-    crate::say(&format!("{} passed, {} failed", totals.passed, totals.failed));
+    crate::say(&format!(
+        "{} passed, {} failed",
+        totals.passed, totals.failed
+    ));
     Ok(passed && totals.failed == 0)
 }
 
@@ -44,10 +59,14 @@ fn step(workspace: &Workspace, name: &str, verb: &str, arguments: &[&str]) -> Re
 impl Totals {
     /// Adds a line like `test result: ok. 24 passed; 0 failed; 0 ignored; ...`.
     fn take(&mut self, line: &str) {
-        let Some(result) = line.trim_start().strip_prefix("test result:") else { return };
+        let Some(result) = line.trim_start().strip_prefix("test result:") else {
+            return;
+        };
         let words: Vec<&str> = result.split_whitespace().collect();
         for pair in words.windows(2) {
-            let Ok(count) = pair[0].parse::<u64>() else { continue };
+            let Ok(count) = pair[0].parse::<u64>() else {
+                continue;
+            };
             match pair[1].trim_end_matches(';') {
                 "passed" => self.passed += count,
                 "failed" => self.failed += count,
@@ -65,8 +84,15 @@ mod tests {
     fn results_are_added_up() {
         let mut totals = Totals::default();
         totals.take("test result: ok. 24 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.05s");
-        totals.take("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
+        totals
+            .take("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
         totals.take("test something ... ok");
-        assert_eq!(totals, Totals { passed: 27, failed: 2 });
+        assert_eq!(
+            totals,
+            Totals {
+                passed: 27,
+                failed: 2
+            }
+        );
     }
 }

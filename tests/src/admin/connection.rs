@@ -45,7 +45,11 @@ impl Connection {
             .with_context(|| format!("connecting to {address} took too long"))?
             .with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, client_id: client_id.to_owned(), next_correlation_id: 0 })
+        Ok(Self {
+            stream,
+            client_id: client_id.to_owned(),
+            next_correlation_id: 0,
+        })
     }
 
     /// Sends a request and returns its answer.
@@ -54,14 +58,21 @@ impl Connection {
     /// When the connection breaks, the answer is late, or it cannot be decoded.
     pub async fn call<R: Request>(&mut self, request: &R, version: i16) -> Result<R::Response> {
         let correlation_id = self.send(request, version).await?;
-        let (answered, mut body) = timeout(ANSWER_DEADLINE, self.receive(R::Response::header_version(version)))
-            .await
-            .with_context(|| format!("no answer to API key {} in {ANSWER_DEADLINE:?}", R::KEY))??;
+        let (answered, mut body) = timeout(
+            ANSWER_DEADLINE,
+            self.receive(R::Response::header_version(version)),
+        )
+        .await
+        .with_context(|| format!("no answer to API key {} in {ANSWER_DEADLINE:?}", R::KEY))??;
         if answered != correlation_id {
             bail!("answer {answered} arrived where {correlation_id} was expected");
         }
-        R::Response::decode(&mut body, version)
-            .with_context(|| format!("the answer to API key {} version {version} is malformed", R::KEY))
+        R::Response::decode(&mut body, version).with_context(|| {
+            format!(
+                "the answer to API key {} version {version} is malformed",
+                R::KEY
+            )
+        })
     }
 
     /// Sends a request without waiting for the answer; returns its correlation id.
@@ -82,7 +93,10 @@ impl Connection {
         request.encode(&mut frame, version)?;
         let length = i32::try_from(frame.len() - 4).context("the request is too large")?;
         frame[..4].copy_from_slice(&length.to_be_bytes());
-        self.stream.write_all(&frame).await.context("the connection broke while sending")?;
+        self.stream
+            .write_all(&frame)
+            .await
+            .context("the connection broke while sending")?;
         Ok(correlation_id)
     }
 
@@ -91,13 +105,20 @@ impl Connection {
     /// # Errors
     /// When the connection breaks or the frame is malformed.
     pub async fn receive(&mut self, header_version: i16) -> Result<(i32, Bytes)> {
-        let length = self.stream.read_i32().await.context("the connection broke before the answer")?;
+        let length = self
+            .stream
+            .read_i32()
+            .await
+            .context("the connection broke before the answer")?;
         let length = usize::try_from(length).context("an answer of negative length")?;
         if length > MAX_ANSWER_BYTES {
             bail!("an answer of {length} bytes");
         }
         let mut frame = vec![0; length];
-        self.stream.read_exact(&mut frame).await.context("the connection broke inside the answer")?;
+        self.stream
+            .read_exact(&mut frame)
+            .await
+            .context("the connection broke inside the answer")?;
         let mut body = Bytes::from(frame);
         let header = ResponseHeader::decode(&mut body, header_version)?;
         Ok((header.correlation_id, body.copy_to_bytes(body.remaining())))

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteRecordsRequest, FindCoordinatorRequest, GroupId, ListOffsetsRequest,
-    MetadataRequest, MetadataResponse, OffsetFetchRequest, TopicName,
+    BrokerId, CreateTopicsRequest, DeleteRecordsRequest, FindCoordinatorRequest, GroupId,
+    ListOffsetsRequest, MetadataRequest, MetadataResponse, OffsetFetchRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
@@ -74,7 +76,11 @@ impl Admin {
     /// When no broker answers.
     pub async fn live_brokers(&self) -> Result<Vec<i32>> {
         let metadata = self.metadata(Some(&[])).await?;
-        let mut ids: Vec<i32> = metadata.brokers.iter().map(|broker| broker.node_id.0).collect();
+        let mut ids: Vec<i32> = metadata
+            .brokers
+            .iter()
+            .map(|broker| broker.node_id.0)
+            .collect();
         ids.sort_unstable();
         Ok(ids)
     }
@@ -83,7 +89,11 @@ impl Admin {
     pub async fn all_see_brokers(&self, count: usize) -> bool {
         let views = self.views().await;
         for view in &views {
-            if !view.live_brokers().await.is_ok_and(|alive| alive.len() == count) {
+            if !view
+                .live_brokers()
+                .await
+                .is_ok_and(|alive| alive.len() == count)
+            {
                 return false;
             }
         }
@@ -107,9 +117,15 @@ impl Admin {
     /// # Errors
     /// When no broker answers.
     pub async fn metadata(&self, topics: Option<&[&str]>) -> Result<MetadataResponse> {
-        let topics = topics
-            .map(|names| names.iter().map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name)))).collect());
-        let request = MetadataRequest::default().with_topics(topics).with_allow_auto_topic_creation(false);
+        let topics = topics.map(|names| {
+            names
+                .iter()
+                .map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name))))
+                .collect()
+        });
+        let request = MetadataRequest::default()
+            .with_topics(topics)
+            .with_allow_auto_topic_creation(false);
         self.connect().await?.call(&request, METADATA_VERSION).await
     }
 
@@ -117,11 +133,19 @@ impl Admin {
     ///
     /// # Errors
     /// When the cluster refuses or the leaders do not appear.
-    pub async fn create_topic(&self, name: &str, partitions: i32, replication: i16, configs: &[(&str, &str)]) -> Result<()> {
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication: i16,
+        configs: &[(&str, &str)],
+    ) -> Result<()> {
         let configs = configs
             .iter()
             .map(|(key, value)| {
-                CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+                CreatableTopicConfig::default()
+                    .with_name(text(key))
+                    .with_value(Some(text(value)))
             })
             .collect();
         let topic = CreatableTopic::default()
@@ -129,11 +153,20 @@ impl Admin {
             .with_num_partitions(partitions)
             .with_replication_factor(replication)
             .with_configs(configs);
-        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(BROKER_TIMEOUT_MS);
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(BROKER_TIMEOUT_MS);
         let answer = self.connect().await?.call(&request, 5).await?;
-        let result = answer.topics.first().context("CreateTopics was answered without a topic")?;
+        let result = answer
+            .topics
+            .first()
+            .context("CreateTopics was answered without a topic")?;
         if result.error_code != 0 && result.error_code != TOPIC_ALREADY_EXISTS {
-            bail!("creating {name} failed with error {}: {:?}", result.error_code, result.error_message);
+            bail!(
+                "creating {name} failed with error {}: {:?}",
+                result.error_code,
+                result.error_message
+            );
         }
         self.wait_in_sync(name).await
     }
@@ -149,7 +182,10 @@ impl Admin {
             let mut agreed = false;
             for view in self.views().await {
                 last = view.partitions(topic).await;
-                agreed = last.as_ref().is_ok_and(|all| all.iter().all(|partition| partition.in_sync == partition.replicas));
+                agreed = last.as_ref().is_ok_and(|all| {
+                    all.iter()
+                        .all(|partition| partition.in_sync == partition.replicas)
+                });
                 if !agreed {
                     break;
                 }
@@ -175,16 +211,27 @@ impl Admin {
             .iter()
             .filter_map(|broker| Some((broker.node_id.0, self.past_relays(broker.port)?)))
             .collect();
-        let found = metadata.topics.first().with_context(|| format!("no metadata for {topic}"))?;
+        let found = metadata
+            .topics
+            .first()
+            .with_context(|| format!("no metadata for {topic}"))?;
         if found.error_code != 0 {
             bail!("{topic} has error {}", found.error_code);
         }
         let mut partitions = Vec::with_capacity(found.partitions.len());
         for partition in &found.partitions {
             let (index, leader) = (partition.partition_index, partition.leader_id.0);
-            let address = *brokers.get(&leader).ok_or_else(|| anyhow!("{topic}-{index} has no live leader"))?;
+            let address = *brokers
+                .get(&leader)
+                .ok_or_else(|| anyhow!("{topic}-{index} has no live leader"))?;
             let (replicas, in_sync) = (partition.replica_nodes.len(), partition.isr_nodes.len());
-            partitions.push(Partition { index, leader, address, replicas, in_sync });
+            partitions.push(Partition {
+                index,
+                leader,
+                address,
+                replicas,
+                in_sync,
+            });
         }
         partitions.sort_unstable_by_key(|partition| partition.index);
         Ok(partitions)
@@ -197,7 +244,12 @@ impl Admin {
     pub async fn connect_leader(&self, topic: &str, partition: i32) -> Result<Connection> {
         let partitions = self.partitions(topic).await?;
         let place = partitions.iter().find(|place| place.index == partition);
-        Connection::open(place.with_context(|| format!("{topic} has no partition {partition}"))?.address).await
+        Connection::open(
+            place
+                .with_context(|| format!("{topic} has no partition {partition}"))?
+                .address,
+        )
+        .await
     }
 
     /// Log start and high watermark of one partition.
@@ -231,14 +283,30 @@ impl Admin {
     /// # Errors
     /// When the leader refuses.
     pub async fn delete_records(&self, topic: &str, partition: i32, offset: i64) -> Result<i64> {
-        let asked = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
-        let asked = DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
-        let request = DeleteRecordsRequest::default().with_topics(vec![asked]).with_timeout_ms(BROKER_TIMEOUT_MS);
-        let answer = self.connect_leader(topic, partition).await?.call(&request, 2).await?;
-        let result = answer.topics.first().and_then(|topic| topic.partitions.first());
+        let asked = DeleteRecordsPartition::default()
+            .with_partition_index(partition)
+            .with_offset(offset);
+        let asked = DeleteRecordsTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(vec![asked]);
+        let request = DeleteRecordsRequest::default()
+            .with_topics(vec![asked])
+            .with_timeout_ms(BROKER_TIMEOUT_MS);
+        let answer = self
+            .connect_leader(topic, partition)
+            .await?
+            .call(&request, 2)
+            .await?;
+        let result = answer
+            .topics
+            .first()
+            .and_then(|topic| topic.partitions.first());
         let result = result.context("DeleteRecords was answered without a partition")?;
         if result.error_code != 0 {
-            bail!("deleting records of {topic}-{partition} failed with error {}", result.error_code);
+            bail!(
+                "deleting records of {topic}-{partition} failed with error {}",
+                result.error_code
+            );
         }
         Ok(result.low_watermark)
     }
@@ -249,16 +317,29 @@ impl Admin {
     /// When its coordinator does not answer in time.
     pub async fn committed_offsets(&self, group: &str) -> Result<BTreeMap<(String, i32), i64>> {
         let mut coordinator = Connection::open(self.coordinator(group).await?).await?;
-        let asked = OffsetFetchRequestGroup::default().with_group_id(GroupId(text(group))).with_topics(None);
-        let request = OffsetFetchRequest::default().with_groups(vec![asked]).with_require_stable(true);
+        let asked = OffsetFetchRequestGroup::default()
+            .with_group_id(GroupId(text(group)))
+            .with_topics(None);
+        let request = OffsetFetchRequest::default()
+            .with_groups(vec![asked])
+            .with_require_stable(true);
         let answer = coordinator.call(&request, 8).await?;
-        let found = answer.groups.first().context("OffsetFetch was answered without a group")?;
+        let found = answer
+            .groups
+            .first()
+            .context("OffsetFetch was answered without a group")?;
         if found.error_code != 0 {
-            bail!("reading the offsets of {group} failed with error {}", found.error_code);
+            bail!(
+                "reading the offsets of {group} failed with error {}",
+                found.error_code
+            );
         }
         let partitions = found.topics.iter().flat_map(|topic| {
             let name = topic.name.0.to_string();
-            topic.partitions.iter().map(move |at| ((name.clone(), at.partition_index), at.committed_offset))
+            topic
+                .partitions
+                .iter()
+                .map(move |at| ((name.clone(), at.partition_index), at.committed_offset))
         });
         Ok(partitions.filter(|(_, offset)| *offset >= 0).collect())
     }
@@ -272,12 +353,20 @@ impl Admin {
         let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]);
         loop {
             let answer = self.connect().await?.call(&request, 4).await?;
-            let found = answer.coordinators.first().context("FindCoordinator was answered without a coordinator")?;
+            let found = answer
+                .coordinators
+                .first()
+                .context("FindCoordinator was answered without a coordinator")?;
             if found.error_code == 0 && found.node_id != BrokerId(-1) {
-                return self.past_relays(found.port).context("the coordinator's address");
+                return self
+                    .past_relays(found.port)
+                    .context("the coordinator's address");
             }
             if Instant::now() >= end {
-                bail!("group {group} has no coordinator after {SETTLE_DEADLINE:?}: error {}", found.error_code);
+                bail!(
+                    "group {group} has no coordinator after {SETTLE_DEADLINE:?}: error {}",
+                    found.error_code
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -286,7 +375,9 @@ impl Admin {
     /// A broker's own address: relays sit on another loopback address with the same ports.
     fn past_relays(&self, port: i32) -> Option<SocketAddr> {
         let port = u16::try_from(port).ok()?;
-        self.bootstrap.first().map(|address| SocketAddr::new(address.ip(), port))
+        self.bootstrap
+            .first()
+            .map(|address| SocketAddr::new(address.ip(), port))
     }
 
     /// A connection to the first bootstrap address that answers.
@@ -305,15 +396,32 @@ impl Admin {
     }
 }
 
-async fn list_offset(leader: &mut Connection, topic: &str, partition: i32, timestamp: i64) -> Result<i64> {
-    let asked = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(timestamp);
-    let asked = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
-    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![asked]);
+async fn list_offset(
+    leader: &mut Connection,
+    topic: &str,
+    partition: i32,
+    timestamp: i64,
+) -> Result<i64> {
+    let asked = ListOffsetsPartition::default()
+        .with_partition_index(partition)
+        .with_timestamp(timestamp);
+    let asked = ListOffsetsTopic::default()
+        .with_name(topic_name(topic))
+        .with_partitions(vec![asked]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_topics(vec![asked]);
     let answer = leader.call(&request, 5).await?;
-    let found = answer.topics.first().and_then(|topic| topic.partitions.first());
+    let found = answer
+        .topics
+        .first()
+        .and_then(|topic| topic.partitions.first());
     let found = found.context("ListOffsets was answered without a partition")?;
     if found.error_code != 0 {
-        bail!("ListOffsets of {topic}-{partition} failed with error {}", found.error_code);
+        bail!(
+            "ListOffsets of {topic}-{partition} failed with error {}",
+            found.error_code
+        );
     }
     Ok(found.offset)
 }

@@ -53,11 +53,16 @@ pub async fn write_backlog(cluster: &Cluster, backlog: &Backlog, history: &Histo
 
 /// One producer per codec, each for its share of the partitions.
 fn write_all(bootstrap: &str, backlog: &Backlog, history: &History) -> Result<()> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_millis() as i64;
     let refused = Arc::new(Mutex::new(None));
     let mut producers = Vec::new();
     for codec in CODECS {
-        let noting = Noting { history: history.clone(), refused: Arc::clone(&refused) };
+        let noting = Noting {
+            history: history.clone(),
+            refused: Arc::clone(&refused),
+        };
         let producer: ThreadedProducer<Noting> = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
             .set("enable.idempotence", "true")
@@ -70,12 +75,22 @@ fn write_all(bootstrap: &str, backlog: &Backlog, history: &History) -> Result<()
     for number in 0..backlog.records {
         let partition = (number % backlog.partitions.unsigned_abs() as u64) as i32;
         let timestamp = now - AGE_MS + (number as i64 * AGE_MS / backlog.records.max(1) as i64);
-        send(&producers[partition as usize % CODECS.len()], backlog, partition, number, timestamp)?;
+        send(
+            &producers[partition as usize % CODECS.len()],
+            backlog,
+            partition,
+            number,
+            timestamp,
+        )?;
     }
     for producer in &producers {
         producer.flush(FLUSH_DEADLINE)?;
     }
-    match refused.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    match refused
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+    {
         Some(error) => Err(anyhow!("a record of the backlog was refused: {error}")),
         None => Ok(()),
     }
@@ -90,11 +105,21 @@ fn send(
 ) -> Result<()> {
     let value = format!("h{}.{number}", backlog.topic);
     let key = format!("k{}", number % 1000);
-    let mut record = BaseRecord::to(&backlog.topic).partition(partition).key(&key).payload(&value).timestamp(timestamp);
-    if number % HEADER_EVERY == 0 {
+    let mut record = BaseRecord::to(&backlog.topic)
+        .partition(partition)
+        .key(&key)
+        .payload(&value)
+        .timestamp(timestamp);
+    if number.is_multiple_of(HEADER_EVERY) {
         let headers = OwnedHeaders::new()
-            .insert(Header { key: "origin", value: Some("backlog") })
-            .insert(Header { key: "origin", value: None::<&str> });
+            .insert(Header {
+                key: "origin",
+                value: Some("backlog"),
+            })
+            .insert(Header {
+                key: "origin",
+                value: None::<&str>,
+            });
         record = record.headers(headers);
     }
     loop {
@@ -110,17 +135,30 @@ fn send(
 }
 
 /// Moves the log start into the inside of a batch.
-async fn delete_start(cluster: &Cluster, backlog: &Backlog, partition: i32, history: &History) -> Result<()> {
+async fn delete_start(
+    cluster: &Cluster,
+    backlog: &Backlog,
+    partition: i32,
+    history: &History,
+) -> Result<()> {
     let admin = cluster.admin();
     let end = admin.log_range(&backlog.topic, partition).await?.end;
     let wanted = end * backlog.deleted_percent as i64 / 100;
     let batches = read_batches(&admin, &backlog.topic, partition, wanted, end).await?;
-    let batch = batches.iter().find(|batch| batch.count > 1 && batch.last_offset < end - 1);
-    let batch = batch.with_context(|| format!("{}-{partition} has no batch of two records", backlog.topic))?;
+    let batch = batches
+        .iter()
+        .find(|batch| batch.count > 1 && batch.last_offset < end - 1);
+    let batch = batch
+        .with_context(|| format!("{}-{partition} has no batch of two records", backlog.topic))?;
     let start = batch.base_offset + i64::from(batch.count / 2).max(1);
-    let moved = admin.delete_records(&backlog.topic, partition, start).await?;
+    let moved = admin
+        .delete_records(&backlog.topic, partition, start)
+        .await?;
     if moved != start {
-        bail!("{}-{partition} starts at {moved}, not at {start}", backlog.topic);
+        bail!(
+            "{}-{partition} starts at {moved}, not at {start}",
+            backlog.topic
+        );
     }
     history.deleted_before(&backlog.topic, partition, start);
     Ok(())
@@ -140,11 +178,21 @@ impl ProducerContext for Noting {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
             Ok(message) => {
-                let value = message.payload().map(String::from_utf8_lossy).unwrap_or_default();
-                self.history.acknowledged(message.topic(), message.partition(), message.offset(), &value, 0);
+                let value = message
+                    .payload()
+                    .map(String::from_utf8_lossy)
+                    .unwrap_or_default();
+                self.history.acknowledged(
+                    message.topic(),
+                    message.partition(),
+                    message.offset(),
+                    &value,
+                    0,
+                );
             }
             Err((error, _)) => {
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(error.to_string());
             }
         }
     }

@@ -123,7 +123,11 @@ impl Client {
             }
             if !running || Instant::now() >= end {
                 let why = if running { "is slow" } else { "ended" };
-                bail!("{} {why} at {records} of {count} records; its log ends:\n{}", self.name(), self.process.log_tail());
+                bail!(
+                    "{} {why} at {records} of {count} records; its log ends:\n{}",
+                    self.name(),
+                    self.process.log_tail()
+                );
             }
             tokio::time::sleep(POLL).await;
         }
@@ -135,7 +139,8 @@ impl Client {
     /// When it does not end.
     pub async fn stop(&self) -> Result<()> {
         if self.process.is_running() {
-            self.asked_to_end.store(true, std::sync::atomic::Ordering::Release);
+            self.asked_to_end
+                .store(true, std::sync::atomic::Ordering::Release);
         }
         self.process.stop().await.map(drop)
     }
@@ -147,9 +152,14 @@ impl Client {
     pub async fn wait_for_end(&self, deadline: Duration) -> Result<()> {
         let status = self.process.wait(deadline).await?;
         if !status.success() {
-            bail!("{} ended with {status}; its log ends:\n{}", self.name(), self.process.log_tail());
+            bail!(
+                "{} ended with {status}; its log ends:\n{}",
+                self.name(),
+                self.process.log_tail()
+            );
         }
-        self.asked_to_end.store(true, std::sync::atomic::Ordering::Release);
+        self.asked_to_end
+            .store(true, std::sync::atomic::Ordering::Release);
         Ok(())
     }
 
@@ -194,7 +204,11 @@ impl Clients {
     /// When it cannot be created.
     pub fn new(history: &History) -> Result<Self> {
         let scratch = folders::scratch()?;
-        Ok(Self { history: history.clone(), folder: scratch.path().to_owned(), _scratch: Some(scratch) })
+        Ok(Self {
+            history: history.clone(),
+            folder: scratch.path().to_owned(),
+            _scratch: Some(scratch),
+        })
     }
 
     /// Logs in `folder`, which stays.
@@ -202,8 +216,13 @@ impl Clients {
     /// # Errors
     /// When it cannot be created.
     pub fn in_folder(history: &History, folder: &Path) -> Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Self { history: history.clone(), folder: folder.to_owned(), _scratch: None })
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Self {
+            history: history.clone(),
+            folder: folder.to_owned(),
+            _scratch: None,
+        })
     }
 
     /// Starts a producer.
@@ -212,7 +231,9 @@ impl Clients {
     /// When its program is missing.
     pub fn producer(&self, software: &Software, spec: &ProducerSpec) -> Result<Client> {
         let command = spec.command(software, &self.folder)?;
-        let kind = ClientKind::Producer { prefix: spec.value_prefix.to_string() };
+        let kind = ClientKind::Producer {
+            prefix: spec.value_prefix.to_string(),
+        };
         self.start(&spec.name, kind, &spec.topic, command)
     }
 
@@ -222,20 +243,49 @@ impl Clients {
     /// When its program is missing.
     pub fn consumer(&self, software: &Software, spec: &ConsumerSpec) -> Result<Client> {
         let command = spec.command(software, &self.folder)?;
-        self.start(&spec.name, ClientKind::Consumer { group: spec.group.clone() }, &spec.topic, command)
+        self.start(
+            &spec.name,
+            ClientKind::Consumer {
+                group: spec.group.clone(),
+            },
+            &spec.topic,
+            command,
+        )
     }
 
-    fn start(&self, name: &str, kind: ClientKind, topic: &str, command: std::process::Command) -> Result<Client> {
+    fn start(
+        &self,
+        name: &str,
+        kind: ClientKind,
+        topic: &str,
+        command: std::process::Command,
+    ) -> Result<Client> {
         let log = self.folder.join(format!("{name}.log"));
         let progress = Arc::new(Mutex::new(Progress::default()));
-        let sink = sink(self.history.clone(), kind.clone(), Arc::clone(&progress), log.clone());
+        let sink = sink(
+            self.history.clone(),
+            kind.clone(),
+            Arc::clone(&progress),
+            log.clone(),
+        );
         let process = Process::start_with_lines(name, command, &log, sink)?;
         let asked_to_end = std::sync::atomic::AtomicBool::new(false);
-        Ok(Client { process, kind, topic: topic.to_owned(), progress, asked_to_end })
+        Ok(Client {
+            process,
+            kind,
+            topic: topic.to_owned(),
+            progress,
+            asked_to_end,
+        })
     }
 }
 
-fn sink(history: History, kind: ClientKind, progress: Arc<Mutex<Progress>>, log: PathBuf) -> LineSink {
+fn sink(
+    history: History,
+    kind: ClientKind,
+    progress: Arc<Mutex<Progress>>,
+    log: PathBuf,
+) -> LineSink {
     Box::new(move |line| {
         let Some(event) = Event::parse(line) else {
             // A line that is no event (a JVM's warning, say) belongs with the other log lines.
@@ -247,11 +297,21 @@ fn sink(history: History, kind: ClientKind, progress: Arc<Mutex<Progress>>, log:
                 history.acknowledged(&at.topic, at.partition, at.offset, &at.value, at.at_ms);
             }
             (Event::Read(at), ClientKind::Consumer { group }) => {
-                history.read(group, &at.topic, at.partition, at.offset, &at.value, at.at_ms);
+                history.read(
+                    group,
+                    &at.topic,
+                    at.partition,
+                    at.offset,
+                    &at.value,
+                    at.at_ms,
+                );
             }
             _ => {}
         }
-        progress.lock().unwrap_or_else(PoisonError::into_inner).take(&event, line);
+        progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(&event, line);
     })
 }
 
@@ -259,8 +319,12 @@ impl Progress {
     fn take(&mut self, event: &Event, line: &str) {
         match event {
             Event::Acknowledged(_) | Event::Read(_) => self.count_record(),
-            Event::SendFailed(_) | Event::Lost(_) | Event::CommitFailed(_) => self.errors.push(line.to_owned()),
-            Event::Assigned(count) => (self.assignments, self.assigned) = (self.assignments + 1, *count),
+            Event::SendFailed(_) | Event::Lost(_) | Event::CommitFailed(_) => {
+                self.errors.push(line.to_owned())
+            }
+            Event::Assigned(count) => {
+                (self.assignments, self.assigned) = (self.assignments + 1, *count)
+            }
             Event::Revoked(_) => self.assigned = 0,
             Event::Committed | Event::ShutDown | Event::Other => {}
         }

@@ -37,7 +37,10 @@ const HARMLESS_WARN: &[&str] = &[
 /// The lines of `log` that count as errors.
 #[must_use]
 pub fn complaints(log: &str) -> Vec<String> {
-    log.lines().filter(|line| is_complaint(line)).map(ToOwned::to_owned).collect()
+    log.lines()
+        .filter(|line| is_complaint(line))
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 fn is_complaint(line: &str) -> bool {
@@ -53,7 +56,11 @@ fn is_complaint(line: &str) -> bool {
 
 /// The word behind `[<time>] `, which both kinds of clients log.
 fn level(line: &str) -> Option<&str> {
-    line.strip_prefix('[')?.split_once("] ")?.1.split_whitespace().next()
+    line.strip_prefix('[')?
+        .split_once("] ")?
+        .1
+        .split_whitespace()
+        .next()
 }
 
 #[cfg(test)]

@@ -78,7 +78,9 @@ impl Event {
             "partitions_assigned" => Self::Assigned(count),
             "partitions_revoked" => Self::Revoked(count),
             "partitions_lost" => Self::Lost(count),
-            "offsets_committed" if line.success == Some(false) => Self::CommitFailed(line.error.unwrap_or_default()),
+            "offsets_committed" if line.success == Some(false) => {
+                Self::CommitFailed(line.error.unwrap_or_default())
+            }
             "offsets_committed" => Self::Committed,
             "shutdown_complete" => Self::ShutDown,
             _ => Self::Other,
@@ -90,7 +92,13 @@ impl Line {
     fn into_place(self) -> Place {
         let at_ms = self.timestamp.as_i64().unwrap_or_default();
         let value = self.value.unwrap_or_default();
-        Place { topic: self.topic, partition: self.partition, offset: self.offset, value, at_ms }
+        Place {
+            topic: self.topic,
+            partition: self.partition,
+            offset: self.offset,
+            value,
+            at_ms,
+        }
     }
 }
 
@@ -101,10 +109,19 @@ mod tests {
     #[test]
     fn events_of_the_java_tools_are_read() {
         let sent = r#"{"timestamp":17,"name":"producer_send_success","key":null,"value":"1.5","topic":"t","partition":3,"offset":9}"#;
-        let place = Place { topic: "t".into(), partition: 3, offset: 9, value: "1.5".into(), at_ms: 17 };
+        let place = Place {
+            topic: "t".into(),
+            partition: 3,
+            offset: 9,
+            value: "1.5".into(),
+            at_ms: 17,
+        };
         assert_eq!(Event::parse(sent), Some(Event::Acknowledged(place)));
         let refused = r#"{"timestamp":1,"name":"offsets_committed","offsets":[],"error":"no","success":false}"#;
-        assert_eq!(Event::parse(refused), Some(Event::CommitFailed("no".into())));
+        assert_eq!(
+            Event::parse(refused),
+            Some(Event::CommitFailed("no".into()))
+        );
         let assigned = r#"{"timestamp":1,"name":"partitions_assigned","partitions":[{"topic":"t","partition":0}]}"#;
         assert_eq!(Event::parse(assigned), Some(Event::Assigned(1)));
         assert_eq!(Event::parse("Picked up JAVA_TOOL_OPTIONS"), None);

@@ -79,7 +79,10 @@ impl ProducerSpec {
         let mut settings = vec![
             // The tool sets `retries=0` by itself; users do not.
             ("retries", "2147483647"),
-            ("enable.idempotence", if self.idempotent { "true" } else { "false" }),
+            (
+                "enable.idempotence",
+                if self.idempotent { "true" } else { "false" },
+            ),
             ("max.in.flight.requests.per.connection", "5"),
             ("linger.ms", "5"),
         ];
@@ -91,12 +94,29 @@ impl ProducerSpec {
             settings.push(("client.id", &self.name));
         }
         let config = write_settings(folder, &self.name, &settings, &self.settings)?;
-        let mut command = program(software, "producer", "org.apache.kafka.tools.VerifiableProducer")?;
+        let mut command = program(
+            software,
+            "producer",
+            "org.apache.kafka.tools.VerifiableProducer",
+        )?;
         command
-            .args(["--bootstrap-server", &self.bootstrap, "--topic", &self.topic, "--acks", acks])
+            .args([
+                "--bootstrap-server",
+                &self.bootstrap,
+                "--topic",
+                &self.topic,
+                "--acks",
+                acks,
+            ])
             .args(["--value-prefix", &self.value_prefix.to_string()])
-            .args(["--throughput", &self.per_second.map_or(-1, i64::from).to_string()])
-            .args(["--max-messages", &self.max_records.map_or(-1, u64::cast_signed).to_string()])
+            .args([
+                "--throughput",
+                &self.per_second.map_or(-1, i64::from).to_string(),
+            ])
+            .args([
+                "--max-messages",
+                &self.max_records.map_or(-1, u64::cast_signed).to_string(),
+            ])
             .arg("--producer.config")
             .arg(config);
         if let Some(keys) = self.repeating_keys {
@@ -143,10 +163,25 @@ impl ConsumerSpec {
             Software::Librdkafka => ("topic.metadata.refresh.interval.ms", METADATA_MAX_AGE_MS),
         };
         let config = write_settings(folder, &self.name, &[refresh], &self.settings)?;
-        let mut command = program(software, "consumer", "org.apache.kafka.tools.VerifiableConsumer")?;
+        let mut command = program(
+            software,
+            "consumer",
+            "org.apache.kafka.tools.VerifiableConsumer",
+        )?;
         command
-            .args(["--bootstrap-server", &self.bootstrap, "--topic", &self.topic])
-            .args(["--group-id", &self.group, "--reset-policy", "earliest", "--verbose"])
+            .args([
+                "--bootstrap-server",
+                &self.bootstrap,
+                "--topic",
+                &self.topic,
+            ])
+            .args([
+                "--group-id",
+                &self.group,
+                "--reset-policy",
+                "earliest",
+                "--verbose",
+            ])
             .arg("--consumer.config")
             .arg(config);
         if let Some(id) = &self.instance_id {
@@ -160,7 +195,8 @@ fn program(software: &Software, role: &str, tool: &str) -> Result<Command> {
     match software {
         Software::Java(kafka) => Ok(kafka.java(JvmKind::Client, tool)),
         Software::Librdkafka => {
-            let mut command = Command::new(folders::program("rdkafka-client", "RDKAFKA_CLIENT_BIN")?);
+            let mut command =
+                Command::new(folders::program("rdkafka-client", "RDKAFKA_CLIENT_BIN")?);
             command.arg(role);
             Ok(command)
         }
@@ -175,7 +211,9 @@ fn write_settings(
 ) -> Result<PathBuf> {
     let path = folder.join(format!("{name}.properties"));
     let own = own.iter().map(|(key, value)| format!("{key}={value}\n"));
-    let further = further.iter().map(|(key, value)| format!("{key}={value}\n"));
+    let further = further
+        .iter()
+        .map(|(key, value)| format!("{key}={value}\n"));
     std::fs::write(&path, own.chain(further).collect::<String>())
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)

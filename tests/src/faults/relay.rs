@@ -53,11 +53,17 @@ impl Relay {
     /// # Errors
     /// When the port cannot be bound.
     pub async fn start_on(listen: SocketAddr, target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr()?;
         let switches = Arc::new(Switches::new());
         let accept = tokio::spawn(accept(listener, target, Arc::clone(&switches)));
-        Ok(Self { address, switches, accept })
+        Ok(Self {
+            address,
+            switches,
+            accept,
+        })
     }
 
     /// Where clients connect.
@@ -103,7 +109,12 @@ impl Relay {
     /// When that does not happen in time.
     pub async fn wait_swallowed(&self, count: u64, deadline: Duration) -> Result<()> {
         let waited = tokio::time::timeout(deadline, self.switches.wait_swallowed(count)).await;
-        waited.with_context(|| format!("{} of {count} answers swallowed after {deadline:?}", self.swallowed()))
+        waited.with_context(|| {
+            format!(
+                "{} of {count} answers swallowed after {deadline:?}",
+                self.swallowed()
+            )
+        })
     }
 
     /// Asks `predicate` about every frame from now on; it may pass or cut.
@@ -150,17 +161,33 @@ async fn relay(client: TcpStream, target: SocketAddr, switches: Arc<Switches>) -
     }
 }
 
-async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, outstanding: &Outstanding, switches: &Switches) -> Result<()> {
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    outstanding: &Outstanding,
+    switches: &Switches,
+) -> Result<()> {
     loop {
         let bytes = read_frame(&mut from).await?;
-        let [k0, k1, v0, v1, c0, c1, c2, c3, ..] = bytes[4..] else { bail!("a request without a header") };
+        let [k0, k1, v0, v1, c0, c1, c2, c3, ..] = bytes[4..] else {
+            bail!("a request without a header")
+        };
         let (api_key, api_version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
         let correlation_id = i32::from_be_bytes([c0, c1, c2, c3]);
         switches.wait_turn().await;
-        let frame = Frame { is_answer: false, api_key, api_version, correlation_id, bytes: &bytes[4..] };
+        let frame = Frame {
+            is_answer: false,
+            api_key,
+            api_version,
+            correlation_id,
+            bytes: &bytes[4..],
+        };
         let verdict = switches.judge(&frame);
         if verdict != Verdict::Cut {
-            outstanding.lock().unwrap_or_else(PoisonError::into_inner).push_back((api_key, api_version, correlation_id));
+            outstanding
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_back((api_key, api_version, correlation_id));
             to.write_all(&bytes).await?;
         }
         if verdict != Verdict::Pass {
@@ -169,16 +196,29 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, outstanding: 
     }
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, outstanding: &Outstanding, switches: &Switches) -> Result<()> {
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    outstanding: &Outstanding,
+    switches: &Switches,
+) -> Result<()> {
     loop {
         let bytes = read_frame(&mut from).await?;
-        let [c0, c1, c2, c3, ..] = bytes[4..] else { bail!("an answer without a header") };
+        let [c0, c1, c2, c3, ..] = bytes[4..] else {
+            bail!("an answer without a header")
+        };
         let correlation_id = i32::from_be_bytes([c0, c1, c2, c3]);
         let Some((api_key, api_version)) = take_request(outstanding, correlation_id) else {
             bail!("an answer to no request: {correlation_id}")
         };
         switches.wait_turn().await;
-        let frame = Frame { is_answer: true, api_key, api_version, correlation_id, bytes: &bytes[4..] };
+        let frame = Frame {
+            is_answer: true,
+            api_key,
+            api_version,
+            correlation_id,
+            bytes: &bytes[4..],
+        };
         let verdict = switches.judge(&frame);
         if verdict != Verdict::Cut {
             to.write_all(&bytes).await?;
@@ -203,7 +243,9 @@ fn take_request(outstanding: &Outstanding, correlation_id: i32) -> Option<(i16, 
 /// A whole frame, its length included.
 async fn read_frame(from: &mut OwnedReadHalf) -> Result<Vec<u8>> {
     let length = from.read_i32().await?;
-    let size = usize::try_from(length).ok().filter(|size| *size <= MAX_FRAME_BYTES);
+    let size = usize::try_from(length)
+        .ok()
+        .filter(|size| *size <= MAX_FRAME_BYTES);
     let size = size.with_context(|| format!("a frame of {length} bytes"))?;
     let mut bytes = vec![0; size + 4];
     bytes[..4].copy_from_slice(&length.to_be_bytes());
@@ -243,7 +285,10 @@ mod tests {
     }
 
     async fn ask(stream: &mut TcpStream, api_key: i16, correlation_id: i32) -> Option<i32> {
-        stream.write_all(&request(api_key, correlation_id)).await.ok()?;
+        stream
+            .write_all(&request(api_key, correlation_id))
+            .await
+            .ok()?;
         stream.read_i32().await.ok()?;
         stream.read_i32().await.ok()
     }
@@ -255,7 +300,10 @@ mod tests {
         relay.swallow_next_answer(0);
         assert_eq!(ask(&mut stream, 3, 1).await, Some(1));
         assert_eq!(ask(&mut stream, 0, 2).await, None);
-        relay.wait_swallowed(1, Duration::from_secs(1)).await.unwrap();
+        relay
+            .wait_swallowed(1, Duration::from_secs(1))
+            .await
+            .unwrap();
         let mut stream = TcpStream::connect(relay.address()).await.unwrap();
         assert_eq!(ask(&mut stream, 0, 2).await, Some(2));
     }
@@ -275,7 +323,13 @@ mod tests {
         let mut refused = TcpStream::connect(relay.address()).await.unwrap();
         assert_eq!(ask(&mut refused, 3, 1).await, None);
         relay.refuse_new(false);
-        relay.judge_with(|frame| if frame.correlation_id == 9 { Verdict::Cut } else { Verdict::Pass });
+        relay.judge_with(|frame| {
+            if frame.correlation_id == 9 {
+                Verdict::Cut
+            } else {
+                Verdict::Pass
+            }
+        });
         let mut stream = TcpStream::connect(relay.address()).await.unwrap();
         assert_eq!(ask(&mut stream, 3, 8).await, Some(8));
         assert_eq!(ask(&mut stream, 3, 9).await, None);

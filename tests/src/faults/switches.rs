@@ -70,7 +70,8 @@ impl Switches {
     }
 
     pub(super) fn set_delay(&self, delay: Duration) {
-        self.delay_us.store(delay.as_micros() as u64, Ordering::Release);
+        self.delay_us
+            .store(delay.as_micros() as u64, Ordering::Release);
     }
 
     pub(super) fn set_frozen(&self, frozen: bool) {
@@ -124,7 +125,9 @@ impl Switches {
             self.happened.notify_waiters();
             return Verdict::Cut;
         }
-        lock(&self.predicate).as_mut().map_or(Verdict::Pass, |predicate| predicate(frame))
+        lock(&self.predicate)
+            .as_mut()
+            .map_or(Verdict::Pass, |predicate| predicate(frame))
     }
 
     fn take_swallow(&self, api_key: i16) -> bool {

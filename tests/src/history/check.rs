@@ -78,7 +78,10 @@ impl History {
     #[must_use]
     pub fn check(&self) -> Findings {
         let collected = self.lock();
-        let mut check = Check { names: &collected.producers, findings: Findings::default() };
+        let mut check = Check {
+            names: &collected.producers,
+            findings: Findings::default(),
+        };
         check.findings.foreign = collected.foreign;
         for (name, topic) in &collected.topics {
             check.acknowledged(topic);
@@ -106,27 +109,61 @@ struct Check<'a> {
 impl Check<'_> {
     fn acknowledged(&mut self, topic: &Topic) {
         for entry in topic.acknowledged.values().flatten() {
-            self.count(entry.key, None, Counts { acknowledged: 1, ..Counts::default() }, None);
+            self.count(
+                entry.key,
+                None,
+                Counts {
+                    acknowledged: 1,
+                    ..Counts::default()
+                },
+                None,
+            );
         }
     }
 
-    fn view(&mut self, topic: &str, known: &Topic, view: &str, partitions: &BTreeMap<i32, Vec<Entry>>) {
+    fn view(
+        &mut self,
+        topic: &str,
+        known: &Topic,
+        view: &str,
+        partitions: &BTreeMap<i32, Vec<Entry>>,
+    ) {
         let mut seen = Seen::new();
         for (partition, entries) in partitions {
             let mut furthest: HashMap<u32, u64> = HashMap::new();
             for entry in entries {
                 let place = || format!("{topic}-{partition}@{}", entry.offset);
                 if let Some(first) = seen.get(&entry.key) {
-                    let what = format!("{view}: duplicated {} at {}, first at {first:?}", self.value(entry.key), place());
-                    self.count(entry.key, Some(view), Counts { read: 1, duplicated: 1, ..Counts::default() }, Some(what));
+                    let what = format!(
+                        "{view}: duplicated {} at {}, first at {first:?}",
+                        self.value(entry.key),
+                        place()
+                    );
+                    self.count(
+                        entry.key,
+                        Some(view),
+                        Counts {
+                            read: 1,
+                            duplicated: 1,
+                            ..Counts::default()
+                        },
+                        Some(what),
+                    );
                     continue;
                 }
                 seen.insert(entry.key, (*partition, entry.offset));
-                let last = furthest.entry(entry.key.producer).or_insert(entry.key.counter);
+                let last = furthest
+                    .entry(entry.key.producer)
+                    .or_insert(entry.key.counter);
                 let reordered = entry.key.counter < *last;
                 *last = entry.key.counter.max(*last);
-                let what = reordered.then(|| format!("{view}: reordered {} at {}", self.value(entry.key), place()));
-                let counts = Counts { read: 1, reordered: u64::from(reordered), ..Counts::default() };
+                let what = reordered
+                    .then(|| format!("{view}: reordered {} at {}", self.value(entry.key), place()));
+                let counts = Counts {
+                    read: 1,
+                    reordered: u64::from(reordered),
+                    ..Counts::default()
+                };
                 self.count(entry.key, Some(view), counts, what);
             }
         }
@@ -140,11 +177,27 @@ impl Check<'_> {
             for entry in acknowledged.iter().filter(|entry| entry.offset >= start) {
                 let place = (*partition, entry.offset);
                 let (counts, what) = match seen.get(&entry.key) {
-                    None => (Counts { lost: 1, ..Counts::default() }, "lost"),
-                    Some(found) if *found != place => (Counts { misplaced: 1, ..Counts::default() }, "misplaced"),
+                    None => (
+                        Counts {
+                            lost: 1,
+                            ..Counts::default()
+                        },
+                        "lost",
+                    ),
+                    Some(found) if *found != place => (
+                        Counts {
+                            misplaced: 1,
+                            ..Counts::default()
+                        },
+                        "misplaced",
+                    ),
                     Some(_) => continue,
                 };
-                let what = format!("{view}: {what} {} of {topic}-{partition}@{}", self.value(entry.key), entry.offset);
+                let what = format!(
+                    "{view}: {what} {} of {topic}-{partition}@{}",
+                    self.value(entry.key),
+                    entry.offset
+                );
                 self.count(entry.key, Some(view), counts, Some(what));
             }
         }
@@ -168,7 +221,9 @@ impl Check<'_> {
                 None => drop(findings.groups.insert(view.to_owned(), counts)),
             }
         }
-        findings.examples.extend(what.filter(|_| findings.examples.len() < DESCRIBED));
+        findings
+            .examples
+            .extend(what.filter(|_| findings.examples.len() < DESCRIBED));
     }
 }
 
@@ -181,7 +236,11 @@ mod tests {
         let history = History::default();
         for partition in 0..2 {
             for offset in 0..10_i64 {
-                let value = format!("{}.{}", if offset % 2 == 0 { "a" } else { "b" }, 100 * i64::from(partition) + offset);
+                let value = format!(
+                    "{}.{}",
+                    if offset % 2 == 0 { "a" } else { "b" },
+                    100 * i64::from(partition) + offset
+                );
                 history.acknowledged("t", partition, offset, &value, offset);
                 history.read("g", "t", partition, offset, &value, offset);
             }
@@ -204,8 +263,18 @@ mod tests {
         history.acknowledged("t", 0, 11, "a.12", 11);
         history.read("g", "t", 0, 11, "a.12", 11);
         let findings = history.check();
-        assert_eq!((findings.total.lost, findings.total.duplicated, findings.total.reordered), (1, 0, 0));
-        assert_eq!((findings.producers["a"].lost, findings.groups["g"].lost), (1, 1));
+        assert_eq!(
+            (
+                findings.total.lost,
+                findings.total.duplicated,
+                findings.total.reordered
+            ),
+            (1, 0, 0)
+        );
+        assert_eq!(
+            (findings.producers["a"].lost, findings.groups["g"].lost),
+            (1, 1)
+        );
         assert!(findings.examples[0].contains("lost a.10 of t-0@10"));
     }
 
@@ -224,7 +293,13 @@ mod tests {
         history.in_log("t", 0, 10, "a.0");
         history.read("g", "t", 0, 10, "a.0", 20);
         let findings = history.check();
-        assert_eq!((findings.groups["log"].duplicated, findings.groups["g"].duplicated), (1, 1));
+        assert_eq!(
+            (
+                findings.groups["log"].duplicated,
+                findings.groups["g"].duplicated
+            ),
+            (1, 1)
+        );
     }
 
     #[test]

@@ -17,7 +17,10 @@ impl<'a> Value<'a> {
     #[must_use]
     pub fn parse(value: &'a str) -> Option<Self> {
         let (producer, counter) = value.rsplit_once('.')?;
-        Some(Self { producer, counter: counter.parse().ok()? })
+        Some(Self {
+            producer,
+            counter: counter.parse().ok()?,
+        })
     }
 }
 
@@ -73,7 +76,10 @@ impl Collected {
                 number
             }
         };
-        Some(Key { producer: number, counter: value.counter })
+        Some(Key {
+            producer: number,
+            counter: value.counter,
+        })
     }
 
     fn topic(&mut self, name: &str) -> &mut Topic {
@@ -97,12 +103,25 @@ impl History {
         let mut collected = self.lock();
         if let Some(key) = collected.key(value) {
             let entry = Entry { key, offset, at_ms };
-            collected.topic(topic).acknowledged.entry(partition).or_default().push(entry);
+            collected
+                .topic(topic)
+                .acknowledged
+                .entry(partition)
+                .or_default()
+                .push(entry);
         }
     }
 
     /// A member of `group` read a value.
-    pub fn read(&self, group: &str, topic: &str, partition: i32, offset: i64, value: &str, at_ms: i64) {
+    pub fn read(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        value: &str,
+        at_ms: i64,
+    ) {
         let mut collected = self.lock();
         if let Some(key) = collected.key(value) {
             let groups = &mut collected.topic(topic).read;
@@ -110,7 +129,10 @@ impl History {
                 groups.insert(group.to_owned(), BTreeMap::new());
             }
             let partitions = groups.entry(group.to_owned()).or_default();
-            partitions.entry(partition).or_default().push(Entry { key, offset, at_ms });
+            partitions
+                .entry(partition)
+                .or_default()
+                .push(Entry { key, offset, at_ms });
         }
     }
 
@@ -118,29 +140,49 @@ impl History {
     pub fn in_log(&self, topic: &str, partition: i32, offset: i64, value: &str) {
         let mut collected = self.lock();
         if let Some(key) = collected.key(value) {
-            let entry = Entry { key, offset, at_ms: 0 };
-            collected.topic(topic).log.entry(partition).or_default().push(entry);
+            let entry = Entry {
+                key,
+                offset,
+                at_ms: 0,
+            };
+            collected
+                .topic(topic)
+                .log
+                .entry(partition)
+                .or_default()
+                .push(entry);
         }
     }
 
     /// Records of a partition before `offset` were deleted by intent.
     pub fn deleted_before(&self, topic: &str, partition: i32, offset: i64) {
-        self.lock().topic(topic).deleted_before.insert(partition, offset);
+        self.lock()
+            .topic(topic)
+            .deleted_before
+            .insert(partition, offset);
     }
 
     /// How many acknowledged records of a topic a group still has to read.
     #[must_use]
     pub fn unread(&self, group: &str, topic: &str) -> u64 {
         let collected = self.lock();
-        let Some(topic) = collected.topics.get(topic) else { return 0 };
+        let Some(topic) = collected.topics.get(topic) else {
+            return 0;
+        };
         let empty = BTreeMap::new();
         let read = topic.read.get(group).unwrap_or(&empty);
         let mut unread = 0;
         for (partition, acknowledged) in &topic.acknowledged {
             // Cheap on purpose (it is polled): the furthest offsets are compared, the checker compares values.
             let start = topic.deleted_before.get(partition).copied().unwrap_or(0);
-            let sent = acknowledged.iter().map(|entry| entry.offset).max().unwrap_or(-1);
-            let seen = read.get(partition).and_then(|entries| entries.iter().map(|entry| entry.offset).max());
+            let sent = acknowledged
+                .iter()
+                .map(|entry| entry.offset)
+                .max()
+                .unwrap_or(-1);
+            let seen = read
+                .get(partition)
+                .and_then(|entries| entries.iter().map(|entry| entry.offset).max());
             unread += (sent - seen.unwrap_or(start - 1)).max(0).unsigned_abs();
         }
         unread
@@ -149,12 +191,17 @@ impl History {
     /// How many records of a topic were acknowledged.
     #[must_use]
     pub fn acknowledged_count(&self, topic: &str) -> usize {
-        self.lock().topics.get(topic).map_or(0, |topic| topic.acknowledged.values().map(Vec::len).sum())
+        self.lock()
+            .topics
+            .get(topic)
+            .map_or(0, |topic| topic.acknowledged.values().map(Vec::len).sum())
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Collected> {
         // A panic elsewhere leaves whole entries behind: each call pushes at most one.
-        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,7 +211,13 @@ mod tests {
 
     #[test]
     fn values_are_taken_apart_at_the_last_dot() {
-        assert_eq!(Value::parse("orders.h.17"), Some(Value { producer: "orders.h", counter: 17 }));
+        assert_eq!(
+            Value::parse("orders.h.17"),
+            Some(Value {
+                producer: "orders.h",
+                counter: 17
+            })
+        );
         assert_eq!(Value::parse("17"), None);
         assert_eq!(Value::parse("a.b"), None);
     }

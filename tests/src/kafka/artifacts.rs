@@ -60,7 +60,9 @@ impl Kafka {
     /// # Errors
     /// When there is no JDK or Maven, or Maven cannot fetch; the error says which command helps.
     pub fn resolve(version: Version) -> Result<Self> {
-        let folder = folders::cache()?.join("kafka").join(format!("{}-v{LAYOUT}", version.number()));
+        let folder = folders::cache()?
+            .join("kafka")
+            .join(format!("{}-v{LAYOUT}", version.number()));
         let libs = folder.join("libs");
         fs::create_dir_all(&libs).with_context(|| format!("cannot create {}", libs.display()))?;
         // Two test processes on a fresh machine must not both fetch.
@@ -70,7 +72,11 @@ impl Kafka {
         if !complete.is_file() {
             fetch(version, &folder)?;
         }
-        let kafka = Self { version, classpath: classpath(&libs)?, folder };
+        let kafka = Self {
+            version,
+            classpath: classpath(&libs)?,
+            folder,
+        };
         if !complete.is_file() {
             super::node::prepare(&kafka)?;
             fs::write(&complete, version.number()).context("cannot mark the cache as complete")?;
@@ -103,7 +109,9 @@ impl Kafka {
     #[must_use]
     pub fn java(&self, kind: JvmKind, main: &str) -> Command {
         let archive = self.archive(kind);
-        let share = archive.is_file().then(|| format!("-XX:SharedArchiveFile={}", archive.display()));
+        let share = archive
+            .is_file()
+            .then(|| format!("-XX:SharedArchiveFile={}", archive.display()));
         let mut command = self.plain_java(kind);
         command.args(share).arg(main);
         command
@@ -112,7 +120,12 @@ impl Kafka {
     /// As [`Kafka::java`], and writes the class data archive of `kind` when the JVM ends.
     pub(super) fn archiving_java(&self, kind: JvmKind, main: &str) -> Command {
         let mut command = self.plain_java(kind);
-        command.arg(format!("-XX:ArchiveClassesAtExit={}", self.archive(kind).display())).arg(main);
+        command
+            .arg(format!(
+                "-XX:ArchiveClassesAtExit={}",
+                self.archive(kind).display()
+            ))
+            .arg(main);
         command
     }
 
@@ -125,9 +138,21 @@ impl Kafka {
         command
             .args(heap)
             // Short runs on few cores: the second compiler and parallel collectors cost more than they give.
-            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"])
-            .args(["-XX:-UsePerfData", "-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true"])
-            .arg(format!("-Dlog4j.configuration=file:{}", self.folder.join("log4j.properties").display()))
+            .args([
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-Xlog:cds=off",
+                "-Xlog:cds+dynamic=off",
+            ])
+            .args([
+                "-XX:-UsePerfData",
+                "-Djava.awt.headless=true",
+                "-Djava.net.preferIPv4Stack=true",
+            ])
+            .arg(format!(
+                "-Dlog4j.configuration=file:{}",
+                self.folder.join("log4j.properties").display()
+            ))
             .args(["-cp", &self.classpath])
             .env_remove("JAVA_TOOL_OPTIONS");
         command
@@ -144,7 +169,9 @@ fn fetch(version: Version, folder: &Path) -> Result<()> {
         .current_dir(folder)
         .stdin(Stdio::null())
         .output()
-        .context("cannot run `mvn`: install it with `apt-get install -y maven openjdk-17-jdk-headless`")?;
+        .context(
+            "cannot run `mvn`: install it with `apt-get install -y maven openjdk-17-jdk-headless`",
+        )?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
         bail!("Maven could not fetch Kafka {}:\n{said}", version.number());

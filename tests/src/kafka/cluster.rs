@@ -57,7 +57,12 @@ impl ClusterSpec {
     /// The destination of a migration: Kafka 4.1, two brokers, the default initial rebalance delay.
     #[must_use]
     pub fn destination() -> Self {
-        Self { name: "destination".to_owned(), version: Version::V4_1, initial_rebalance_delay_ms: 3000, ..Self::source() }
+        Self {
+            name: "destination".to_owned(),
+            version: Version::V4_1,
+            initial_rebalance_delay_ms: 3000,
+            ..Self::source()
+        }
     }
 
     fn broker_settings(&self) -> Vec<(String, String)> {
@@ -67,7 +72,10 @@ impl ClusterSpec {
             ("offsets.topic.replication.factor", replication.clone()),
             ("transaction.state.log.replication.factor", replication),
             ("min.insync.replicas", self.min_insync_replicas.to_string()),
-            ("group.initial.rebalance.delay.ms", self.initial_rebalance_delay_ms.to_string()),
+            (
+                "group.initial.rebalance.delay.ms",
+                self.initial_rebalance_delay_ms.to_string(),
+            ),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .to_vec();
@@ -101,32 +109,51 @@ impl Cluster {
         let nodes = plan_nodes(&spec, &ports, scratch.path());
         let cluster_id = random_id();
         for node in &nodes {
-            let settings = if node.role == Role::Broker { spec.broker_settings() } else { Vec::new() };
+            let settings = if node.role == Role::Broker {
+                spec.broker_settings()
+            } else {
+                Vec::new()
+            };
             node.lay_out(&kafka, &cluster_id, &settings)?;
         }
         let running = Mutex::new(nodes.iter().map(|_| None).collect());
-        let cluster = Self { spec, kafka, nodes, running, folder: scratch, _ports: ports };
+        let cluster = Self {
+            spec,
+            kafka,
+            nodes,
+            running,
+            folder: scratch,
+            _ports: ports,
+        };
         for node in &cluster.nodes {
             cluster.launch(node)?;
         }
         for node in &cluster.nodes {
             cluster.wait_started(node.id, 0).await?;
         }
-        cluster.wait_for_brokers(usize::from(cluster.spec.brokers)).await?;
+        cluster
+            .wait_for_brokers(usize::from(cluster.spec.brokers))
+            .await?;
         Ok(cluster)
     }
 
     /// `bootstrap.servers` of the cluster.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        self.brokers().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        self.brokers()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// The brokers' addresses, in the order of their ids.
     #[must_use]
     pub fn brokers(&self) -> Vec<SocketAddr> {
         let brokers = self.nodes.iter().filter(|node| node.role == Role::Broker);
-        brokers.map(|node| SocketAddr::from(([127, 0, 0, 1], node.port))).collect()
+        brokers
+            .map(|node| SocketAddr::from(([127, 0, 0, 1], node.port)))
+            .collect()
     }
 
     /// The release it runs, also to start its clients with.
@@ -162,7 +189,10 @@ impl Cluster {
     /// The process ids of all nodes that run.
     #[must_use]
     pub fn pids(&self) -> Vec<u32> {
-        self.running.lock().map(|all| all.iter().flatten().map(Process::pid).collect()).unwrap_or_default()
+        self.running
+            .lock()
+            .map(|all| all.iter().flatten().map(Process::pid).collect())
+            .unwrap_or_default()
     }
 
     /// SIGKILL to a node.
@@ -203,8 +233,14 @@ impl Cluster {
     /// When it does not run.
     pub fn signal(&self, id: i32, signal: Signal) -> Result<()> {
         let index = self.index(id)?;
-        let running = self.running.lock().map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
-        running[index].as_ref().with_context(|| format!("node {id} does not run"))?.signal(signal);
+        let running = self
+            .running
+            .lock()
+            .map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
+        running[index]
+            .as_ref()
+            .with_context(|| format!("node {id} does not run"))?
+            .signal(signal);
         Ok(())
     }
 
@@ -225,8 +261,16 @@ impl Cluster {
     /// When one does not start in time.
     pub async fn restart_all(&self) -> Result<()> {
         let down: Vec<i32> = {
-            let running = self.running.lock().map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
-            self.nodes.iter().zip(running.iter()).filter(|(_, process)| process.is_none()).map(|(node, _)| node.id).collect()
+            let running = self
+                .running
+                .lock()
+                .map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
+            self.nodes
+                .iter()
+                .zip(running.iter())
+                .filter(|(_, process)| process.is_none())
+                .map(|(node, _)| node.id)
+                .collect()
         };
         for id in down {
             self.restart(id).await?;
@@ -247,7 +291,10 @@ impl Cluster {
             }
             if Instant::now() >= end {
                 let alive = admin.live_brokers().await;
-                bail!("cluster {} shows brokers {alive:?} after {REGISTER_DEADLINE:?}, not {count}", self.spec.name);
+                bail!(
+                    "cluster {} shows brokers {alive:?} after {REGISTER_DEADLINE:?}, not {count}",
+                    self.spec.name
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -261,22 +308,33 @@ impl Cluster {
     fn launch(&self, node: &Node) -> Result<()> {
         let index = self.index(node.id)?;
         let process = node.start(&self.kafka, &format!("{}-{}", self.spec.name, node.id))?;
-        let mut running = self.running.lock().map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
+        let mut running = self
+            .running
+            .lock()
+            .map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
         running[index] = Some(process);
         Ok(())
     }
 
     fn take(&self, id: i32) -> Result<Process> {
         let index = self.index(id)?;
-        let mut running = self.running.lock().map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
-        running[index].take().with_context(|| format!("node {id} of {} does not run", self.spec.name))
+        let mut running = self
+            .running
+            .lock()
+            .map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
+        running[index]
+            .take()
+            .with_context(|| format!("node {id} of {} does not run", self.spec.name))
     }
 
     async fn wait_started(&self, id: i32, from: u64) -> Result<()> {
         let process = self.take(id)?;
         let started = process.wait_for_log(STARTED, from, START_DEADLINE).await;
         let index = self.index(id)?;
-        let mut running = self.running.lock().map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
+        let mut running = self
+            .running
+            .lock()
+            .map_err(|_| anyhow!("a test panicked while it held the nodes"))?;
         running[index] = Some(process);
         started
     }
@@ -294,6 +352,15 @@ fn plan_nodes(spec: &ClusterSpec, ports: &Ports, base: &Path) -> Vec<Node> {
         folder: folder(base, id),
     };
     let brokers = usize::from(spec.brokers);
-    let broker = |index: usize| node(index as i32, Role::Broker, ports.at(index), ports.at(index + brokers));
-    std::iter::once(node(CONTROLLER_ID, Role::Controller, 0, 0)).chain((1..=brokers).map(broker)).collect()
+    let broker = |index: usize| {
+        node(
+            index as i32,
+            Role::Broker,
+            ports.at(index),
+            ports.at(index + brokers),
+        )
+    };
+    std::iter::once(node(CONTROLLER_ID, Role::Controller, 0, 0))
+        .chain((1..=brokers).map(broker))
+        .collect()
 }

@@ -57,14 +57,28 @@ impl Node {
     }
 
     /// Writes the settings and formats the data folder, by copying the release's formatted checkpoint.
-    pub(super) fn lay_out(&self, kafka: &Kafka, cluster_id: &str, settings: &[(String, String)]) -> Result<()> {
-        fs::create_dir_all(self.data()).with_context(|| format!("cannot create {}", self.folder.display()))?;
-        fs::write(self.properties_path(), self.properties(settings)).context("cannot write server.properties")?;
+    pub(super) fn lay_out(
+        &self,
+        kafka: &Kafka,
+        cluster_id: &str,
+        settings: &[(String, String)],
+    ) -> Result<()> {
+        fs::create_dir_all(self.data())
+            .with_context(|| format!("cannot create {}", self.folder.display()))?;
+        fs::write(self.properties_path(), self.properties(settings))
+            .context("cannot write server.properties")?;
         let directory_id = random_id();
-        let meta = format!("version=1\ncluster.id={cluster_id}\nnode.id={}\ndirectory.id={directory_id}\n", self.id);
-        fs::write(self.data().join("meta.properties"), meta).context("cannot write meta.properties")?;
-        fs::copy(kafka.folder().join(CHECKPOINT), self.data().join(CHECKPOINT))
-            .context("the cache holds no bootstrap checkpoint")?;
+        let meta = format!(
+            "version=1\ncluster.id={cluster_id}\nnode.id={}\ndirectory.id={directory_id}\n",
+            self.id
+        );
+        fs::write(self.data().join("meta.properties"), meta)
+            .context("cannot write meta.properties")?;
+        fs::copy(
+            kafka.folder().join(CHECKPOINT),
+            self.data().join(CHECKPOINT),
+        )
+        .context("the cache holds no bootstrap checkpoint")?;
         Ok(())
     }
 
@@ -81,9 +95,16 @@ impl Node {
         let (roles, listeners) = match self.role {
             Role::Controller => ("controller", controller),
             Role::Broker => ("broker", format!("{clients},{internal}")),
-            Role::Combined => ("broker,controller", format!("{clients},{internal},{controller}")),
+            Role::Combined => (
+                "broker,controller",
+                format!("{clients},{internal},{controller}"),
+            ),
         };
-        let voter = if self.role == Role::Combined { self.id } else { CONTROLLER_ID };
+        let voter = if self.role == Role::Combined {
+            self.id
+        } else {
+            CONTROLLER_ID
+        };
         let mut text = format!(
             "process.roles={roles}\nnode.id={}\nlisteners={listeners}\nlog.dirs={}\n\
              controller.quorum.voters={voter}@127.0.0.1:{}\n{COMMON}",
@@ -92,8 +113,13 @@ impl Node {
             self.controller_port,
         );
         if self.role != Role::Controller {
-            let advertised = format!("PLAINTEXT://{}:{},{internal}", self.advertised_host, self.port);
-            text.push_str(&format!("advertised.listeners={advertised}\ninter.broker.listener.name=INTERNAL\n"));
+            let advertised = format!(
+                "PLAINTEXT://{}:{},{internal}",
+                self.advertised_host, self.port
+            );
+            text.push_str(&format!(
+                "advertised.listeners={advertised}\ninter.broker.listener.name=INTERNAL\n"
+            ));
         }
         for (key, value) in settings {
             text.push_str(&format!("{key}={value}\n"));
@@ -140,11 +166,18 @@ pub(super) fn prepare(kafka: &Kafka) -> Result<()> {
         folder: scratch.path().to_owned(),
     };
     fs::create_dir_all(node.data()).context("cannot create the scratch node")?;
-    let settings = [("offsets.topic.replication.factor".to_owned(), "1".to_owned())];
-    fs::write(node.properties_path(), node.properties(&settings)).context("cannot write server.properties")?;
+    let settings = [(
+        "offsets.topic.replication.factor".to_owned(),
+        "1".to_owned(),
+    )];
+    fs::write(node.properties_path(), node.properties(&settings))
+        .context("cannot write server.properties")?;
     format(kafka, &node)?;
-    fs::copy(node.data().join(CHECKPOINT), kafka.folder().join(CHECKPOINT))
-        .context("formatting left no bootstrap checkpoint")?;
+    fs::copy(
+        node.data().join(CHECKPOINT),
+        kafka.folder().join(CHECKPOINT),
+    )
+    .context("formatting left no bootstrap checkpoint")?;
 
     let mut command = kafka.archiving_java(JvmKind::Server, "kafka.Kafka");
     command.arg(node.properties_path());
@@ -159,11 +192,18 @@ pub(super) fn prepare(kafka: &Kafka) -> Result<()> {
 fn format(kafka: &Kafka, node: &Node) -> Result<()> {
     let output = kafka
         .java(JvmKind::Client, "kafka.tools.StorageTool")
-        .args(["format", "--cluster-id", "bG9ja2dhdGUtaGFybmVzcw", "--config"])
+        .args([
+            "format",
+            "--cluster-id",
+            "bG9ja2dhdGUtaGFybmVzcw",
+            "--config",
+        ])
         .arg(node.properties_path())
         .stdin(Stdio::null())
         .output()
-        .context("cannot run `java`: install it with `apt-get install -y openjdk-17-jdk-headless`")?;
+        .context(
+            "cannot run `java`: install it with `apt-get install -y openjdk-17-jdk-headless`",
+        )?;
     if !output.status.success() {
         bail!(
             "formatting a Kafka data folder failed:\n{}{}",
@@ -176,11 +216,16 @@ fn format(kafka: &Kafka, node: &Node) -> Result<()> {
 
 /// Lets a consumer join a group once, so that the classes of a running client are in the archive.
 fn archive_client_classes(kafka: &Kafka, node: &Node) -> Result<()> {
-    let mut command = kafka.archiving_java(JvmKind::Client, "org.apache.kafka.tools.VerifiableConsumer");
+    let mut command =
+        kafka.archiving_java(JvmKind::Client, "org.apache.kafka.tools.VerifiableConsumer");
     command
         .args(["--bootstrap-server", &format!("127.0.0.1:{}", node.port)])
         .args(["--topic", "warm", "--group-id", "warm", "--verbose"]);
-    let client = Process::start("kafka-prepare-client", command, &node.folder.join("client.log"))?;
+    let client = Process::start(
+        "kafka-prepare-client",
+        command,
+        &node.folder.join("client.log"),
+    )?;
     std::thread::sleep(Duration::from_secs(5));
     client.signal(Signal::Terminate);
     wait_for_end(&client);
@@ -214,7 +259,9 @@ pub(super) fn folder(cluster: &Path, id: i32) -> PathBuf {
 /// A new id in Kafka's form: 22 characters of base64 for 16 bytes; the last one carries two bits only.
 pub(super) fn random_id() -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut id: String = (0..21).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())])).collect();
+    let mut id: String = (0..21)
+        .map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())]))
+        .collect();
     id.push('A');
     id
 }

@@ -28,9 +28,14 @@ impl Pair {
     /// # Errors
     /// When one does not start.
     pub async fn start_with(source: ClusterSpec, destination: ClusterSpec) -> Result<Self> {
-        let (source, destination) =
-            tokio::try_join!(Box::pin(Cluster::start(source)), Box::pin(Cluster::start(destination)))?;
-        Ok(Self { source, destination })
+        let (source, destination) = tokio::try_join!(
+            Box::pin(Cluster::start(source)),
+            Box::pin(Cluster::start(destination))
+        )?;
+        Ok(Self {
+            source,
+            destination,
+        })
     }
 
     /// The pair that the tests of this process share: they use topic names of their own and harm no broker.

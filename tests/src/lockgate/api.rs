@@ -69,7 +69,10 @@ impl AdminApi {
     /// When it cannot start or does not end in time.
     pub async fn flip(&self, route: &str, what: &str, deadline: Duration) -> Result<Value> {
         let path = format!("/v1/routes/{route}/flip");
-        let started = self.post(&path, &serde_json::json!({ "move": what })).await?.ok(&path)?;
+        let started = self
+            .post(&path, &serde_json::json!({ "move": what }))
+            .await?
+            .ok(&path)?;
         self.wait_operation(operation_id(&started)?, deadline).await
     }
 
@@ -92,20 +95,30 @@ impl AdminApi {
     /// When it still runs at the deadline.
     pub async fn wait_operation(&self, id: &str, deadline: Duration) -> Result<Value> {
         let path = format!("/v1/operations/{id}");
-        self.wait_until(&path, deadline, |operation| operation["state"] != "running").await
+        self.wait_until(&path, deadline, |operation| operation["state"] != "running")
+            .await
     }
 
     /// Polls `path` until `reached` holds for its body, and returns that body.
     ///
     /// # Errors
     /// When it does not hold at the deadline; the error carries the last answer.
-    pub async fn wait_until(&self, path: &str, deadline: Duration, reached: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub async fn wait_until(
+        &self,
+        path: &str,
+        deadline: Duration,
+        reached: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
         let end = Instant::now() + deadline;
         loop {
             let last = self.get(path).await;
             match last {
-                Ok(answer) if answer.status.is_success() && reached(&answer.body) => return Ok(answer.body),
-                last if Instant::now() >= end => bail!("{path} is not there after {deadline:?}; last: {last:?}"),
+                Ok(answer) if answer.status.is_success() && reached(&answer.body) => {
+                    return Ok(answer.body);
+                }
+                last if Instant::now() >= end => {
+                    bail!("{path} is not there after {deadline:?}; last: {last:?}")
+                }
                 _ => tokio::time::sleep(POLL).await,
             }
         }
@@ -118,8 +131,11 @@ impl AdminApi {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
-        let stream = TcpStream::connect(self.address).await.with_context(|| format!("no API at {}", self.address))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let stream = TcpStream::connect(self.address)
+            .await
+            .with_context(|| format!("no API at {}", self.address))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
         let bytes = body.map(Value::to_string).unwrap_or_default();
         let request = Request::builder()
@@ -154,5 +170,6 @@ impl Answer {
 /// The operation an answer names.
 fn operation_id(started: &Value) -> Result<&str> {
     let id = started.get("id").or_else(|| started.get("operation"));
-    id.and_then(Value::as_str).with_context(|| format!("{started} names no operation"))
+    id.and_then(Value::as_str)
+        .with_context(|| format!("{started} names no operation"))
 }

@@ -51,7 +51,14 @@ impl Config {
         let ports = Ports::reserve(NODE_PORTS + 2)?;
         let (source, destination) = (source.to_owned(), destination.to_owned());
         let advertised_host = "127.0.0.1".to_owned();
-        Ok(Self { source, destination, advertised_host, routes, further: String::new(), ports })
+        Ok(Self {
+            source,
+            destination,
+            advertised_host,
+            routes,
+            further: String::new(),
+            ports,
+        })
     }
 
     /// What clients use as `bootstrap.servers`.
@@ -107,13 +114,23 @@ impl Route {
         );
         if let Some(policy) = &self.cutover_policy {
             let policy = policy.display().to_string();
-            let _ = write!(text, "[route.cutover]\npolicy = {policy:?}\nconfig = {{ {} }}\n", self.cutover_config);
+            let _ = write!(
+                text,
+                "[route.cutover]\npolicy = {policy:?}\nconfig = {{ {} }}\n",
+                self.cutover_config
+            );
         }
     }
 }
 
 fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
-    format!("[{}]", items.map(|item| format!("{item:?}")).collect::<Vec<_>>().join(", "))
+    format!(
+        "[{}]",
+        items
+            .map(|item| format!("{item:?}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -131,8 +148,19 @@ mod tests {
         };
         let config = Config::new("127.0.0.1:1,127.0.0.1:2", "127.0.0.1:3", vec![route]).unwrap();
         let text = config.to_toml();
-        assert!(text.contains("bootstrap = [\"127.0.0.1:1\", \"127.0.0.1:2\"]"), "{text}");
-        assert!(text.contains("[[route]]\nname = \"orders\"\ntopics = [\"orders\"]\ngroups = [\"billing\"]\n"), "{text}");
-        assert!(text.contains("policy = \"lag-gate.wasm\"\nconfig = { max_lag_records = 100 }"), "{text}");
+        assert!(
+            text.contains("bootstrap = [\"127.0.0.1:1\", \"127.0.0.1:2\"]"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "[[route]]\nname = \"orders\"\ntopics = [\"orders\"]\ngroups = [\"billing\"]\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("policy = \"lag-gate.wasm\"\nconfig = { max_lag_records = 100 }"),
+            "{text}"
+        );
     }
 }

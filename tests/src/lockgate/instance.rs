@@ -42,14 +42,21 @@ impl Lockgate {
     /// # Errors
     /// When the binary is missing.
     pub fn start_in_folder(config: Config, folder: &Path) -> Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         Self::start_in(config, folder, None)
     }
 
     fn start_in(config: Config, folder: &Path, scratch: Option<tempfile::TempDir>) -> Result<Self> {
         let path = folder.join("lockgate.toml");
-        std::fs::write(&path, config.to_toml()).with_context(|| format!("cannot write {}", path.display()))?;
-        let lockgate = Self { config, folder: folder.to_owned(), process: Mutex::new(None), _scratch: scratch };
+        std::fs::write(&path, config.to_toml())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let lockgate = Self {
+            config,
+            folder: folder.to_owned(),
+            process: Mutex::new(None),
+            _scratch: scratch,
+        };
         lockgate.launch()?;
         Ok(lockgate)
     }
@@ -103,7 +110,11 @@ impl Lockgate {
     /// Its process id, while it runs.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Process::pid)
+        self.process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .map(Process::pid)
     }
 
     /// Waits until `/readyz` says 200.
@@ -119,13 +130,21 @@ impl Lockgate {
             }
             let tail = || {
                 let log = self.log_text();
-                log.get(log.len().saturating_sub(3000)..).unwrap_or(&log).to_owned()
+                log.get(log.len().saturating_sub(3000)..)
+                    .unwrap_or(&log)
+                    .to_owned()
             };
             if !self.is_running() {
-                bail!("lockgate ended before it was ready; its log ends:\n{}", tail());
+                bail!(
+                    "lockgate ended before it was ready; its log ends:\n{}",
+                    tail()
+                );
             }
             if tokio::time::Instant::now() >= end {
-                bail!("lockgate is not ready after {READY_DEADLINE:?} ({last:?}); its log ends:\n{}", tail());
+                bail!(
+                    "lockgate is not ready after {READY_DEADLINE:?} ({last:?}); its log ends:\n{}",
+                    tail()
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -134,7 +153,11 @@ impl Lockgate {
     /// Whether the process runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Process::is_running)
+        self.process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(Process::is_running)
     }
 
     /// SIGKILL.
@@ -198,7 +221,11 @@ impl Lockgate {
     }
 
     fn take(&self) -> Result<Process> {
-        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let process = self
+            .process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         process.ok_or_else(|| anyhow!("lockgate does not run"))
     }
 }

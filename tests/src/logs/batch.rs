@@ -88,7 +88,8 @@ pub fn parse_batches(records: &Bytes) -> Result<Vec<RawBatch>, BatchError> {
     let mut at = 0;
     while let Some(length) = records.get(at + 8..at + LOG_OVERHEAD) {
         let length = i32::from_be_bytes([length[0], length[1], length[2], length[3]]);
-        let end = at + LOG_OVERHEAD + usize::try_from(length).map_err(|_| BatchError::Short { at })?;
+        let end =
+            at + LOG_OVERHEAD + usize::try_from(length).map_err(|_| BatchError::Short { at })?;
         if end > records.len() {
             break;
         }
@@ -96,7 +97,10 @@ pub fn parse_batches(records: &Bytes) -> Result<Vec<RawBatch>, BatchError> {
             return Err(BatchError::Short { at });
         }
         if records[at + 16] != 2 {
-            return Err(BatchError::Magic { at, magic: records[at + 16] });
+            return Err(BatchError::Magic {
+                at,
+                magic: records[at + 16],
+            });
         }
         batches.push(parse_one(records.slice(at..end)));
         at = end;
@@ -154,8 +158,22 @@ mod tests {
         bytes.extend_from_slice(&batch(13, b"defg")[..40]);
         let batches = parse_batches(&bytes.freeze()).unwrap();
         assert_eq!(batches.len(), 1);
-        assert_eq!((batches[0].base_offset, batches[0].last_offset, batches[0].count), (10, 12, 3));
-        assert_eq!((batches[0].producer_id, batches[0].producer_epoch, batches[0].base_sequence), (9, 1, 5));
+        assert_eq!(
+            (
+                batches[0].base_offset,
+                batches[0].last_offset,
+                batches[0].count
+            ),
+            (10, 12, 3)
+        );
+        assert_eq!(
+            (
+                batches[0].producer_id,
+                batches[0].producer_epoch,
+                batches[0].base_sequence
+            ),
+            (9, 1, 5)
+        );
         assert_eq!(&batches[0].payload[..], b"abc");
     }
 
@@ -173,6 +191,9 @@ mod tests {
     fn garbage_is_refused() {
         let mut bytes = batch(10, b"abc");
         bytes[16] = 1;
-        assert_eq!(parse_batches(&bytes.freeze()), Err(BatchError::Magic { at: 0, magic: 1 }));
+        assert_eq!(
+            parse_batches(&bytes.freeze()),
+            Err(BatchError::Magic { at: 0, magic: 1 })
+        );
     }
 }

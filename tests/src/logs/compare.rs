@@ -45,7 +45,12 @@ pub async fn compare(
     let left = read_records(&source.bootstrap(), topic, partition, from, to).await?;
     let right = read_records(&destination.bootstrap(), topic, partition, from, to).await?;
     let (count, examples) = compare_records(&left, &right);
-    Ok((count > 0).then(|| Difference { topic: topic.to_owned(), partition, count, examples }))
+    Ok((count > 0).then(|| Difference {
+        topic: topic.to_owned(),
+        partition,
+        count,
+        examples,
+    }))
 }
 
 /// Compares every partition of a topic over what the source holds; a destination that ends earlier or starts
@@ -53,20 +58,42 @@ pub async fn compare(
 ///
 /// # Errors
 /// When a log cannot be read.
-pub async fn compare_topic(source: &Cluster, destination: &Cluster, topic: &str) -> Result<Vec<Difference>> {
+pub async fn compare_topic(
+    source: &Cluster,
+    destination: &Cluster,
+    topic: &str,
+) -> Result<Vec<Difference>> {
     let mut differences = Vec::new();
     let lefts = source.admin().log_ranges(topic).await?;
     let rights = destination.admin().log_ranges(topic).await?;
     if lefts.len() != rights.len() {
-        let what = format!("{} partitions at the source, {} at the destination", lefts.len(), rights.len());
-        return Ok(vec![Difference { topic: topic.to_owned(), partition: -1, count: 1, examples: vec![what] }]);
+        let what = format!(
+            "{} partitions at the source, {} at the destination",
+            lefts.len(),
+            rights.len()
+        );
+        return Ok(vec![Difference {
+            topic: topic.to_owned(),
+            partition: -1,
+            count: 1,
+            examples: vec![what],
+        }]);
     }
     for (index, (left, right)) in lefts.iter().zip(&rights).enumerate() {
         let partition = index as i32;
         if left.start != right.start || right.end < left.end {
-            let count = left.start.abs_diff(right.start) + left.end.saturating_sub(right.end).max(0).unsigned_abs();
-            let what = format!("source holds {}..{}, destination {}..{}", left.start, left.end, right.start, right.end);
-            differences.push(Difference { topic: topic.to_owned(), partition, count, examples: vec![what] });
+            let count = left.start.abs_diff(right.start)
+                + left.end.saturating_sub(right.end).max(0).unsigned_abs();
+            let what = format!(
+                "source holds {}..{}, destination {}..{}",
+                left.start, left.end, right.start, right.end
+            );
+            differences.push(Difference {
+                topic: topic.to_owned(),
+                partition,
+                count,
+                examples: vec![what],
+            });
         }
         let (from, to) = (left.start.max(right.start), left.end.min(right.end));
         if from < to {
@@ -77,7 +104,11 @@ pub async fn compare_topic(source: &Cluster, destination: &Cluster, topic: &str)
 }
 
 fn same_batches(left: &[RawBatch], right: &[RawBatch]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).all(|(left, right)| left.reads_like(right))
+    left.len() == right.len()
+        && left
+            .iter()
+            .zip(right)
+            .all(|(left, right)| left.reads_like(right))
 }
 
 /// Both are in offset order; an offset that only one of them holds counts once.
@@ -95,7 +126,10 @@ fn compare_records(left: &[Record], right: &[Record]) -> (u64, Vec<String>) {
             (None, None) => break,
             (Some(a), Some(b)) if a.offset == b.offset => {
                 if a != b {
-                    differs(format!("offset {}: source {a:?}, destination {b:?}", a.offset));
+                    differs(format!(
+                        "offset {}: source {a:?}, destination {b:?}",
+                        a.offset
+                    ));
                 }
                 (l, r) = (l + 1, r + 1);
             }
@@ -120,7 +154,13 @@ mod tests {
 
     fn record(offset: i64, value: &str) -> Record {
         let value = Some(value.as_bytes().to_vec());
-        Record { offset, timestamp: Some(1), key: None, value, headers: Vec::new() }
+        Record {
+            offset,
+            timestamp: Some(1),
+            key: None,
+            value,
+            headers: Vec::new(),
+        }
     }
 
     #[test]

@@ -40,7 +40,13 @@ pub struct Record {
 ///
 /// # Errors
 /// When the leader refuses or nothing arrives for [`STALL_DEADLINE`].
-pub async fn read_batches(admin: &Admin, topic: &str, partition: i32, from: i64, to: i64) -> Result<Vec<RawBatch>> {
+pub async fn read_batches(
+    admin: &Admin,
+    topic: &str,
+    partition: i32,
+    from: i64,
+    to: i64,
+) -> Result<Vec<RawBatch>> {
     let mut leader = admin.connect_leader(topic, partition).await?;
     let mut batches: Vec<RawBatch> = Vec::new();
     let mut next = from;
@@ -48,7 +54,9 @@ pub async fn read_batches(admin: &Admin, topic: &str, partition: i32, from: i64,
     while next < to {
         let fetched = fetch(&mut leader, topic, partition, next).await?;
         if fetched.is_empty() && progress.elapsed() > STALL_DEADLINE {
-            bail!("{topic}-{partition} gives nothing at offset {next}, although it should end at {to}");
+            bail!(
+                "{topic}-{partition} gives nothing at offset {next}, although it should end at {to}"
+            );
         }
         for batch in fetched {
             progress = Instant::now();
@@ -61,7 +69,12 @@ pub async fn read_batches(admin: &Admin, topic: &str, partition: i32, from: i64,
     Ok(batches)
 }
 
-async fn fetch(leader: &mut Connection, topic: &str, partition: i32, offset: i64) -> Result<Vec<RawBatch>> {
+async fn fetch(
+    leader: &mut Connection,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> Result<Vec<RawBatch>> {
     let asked = FetchPartition::default()
         .with_partition(partition)
         .with_current_leader_epoch(-1)
@@ -75,32 +88,61 @@ async fn fetch(leader: &mut Connection, topic: &str, partition: i32, offset: i64
         .with_max_bytes(FETCH_BYTES)
         .with_session_id(0)
         .with_session_epoch(-1)
-        .with_topics(vec![FetchTopic::default().with_topic(topic_name(topic)).with_partitions(vec![asked])]);
+        .with_topics(vec![
+            FetchTopic::default()
+                .with_topic(topic_name(topic))
+                .with_partitions(vec![asked]),
+        ]);
     let answer = leader.call(&request, FETCH_VERSION).await?;
     if answer.error_code != 0 {
-        bail!("Fetch of {topic}-{partition} failed with error {}", answer.error_code);
+        bail!(
+            "Fetch of {topic}-{partition} failed with error {}",
+            answer.error_code
+        );
     }
-    let data = answer.responses.first().and_then(|topic| topic.partitions.first());
+    let data = answer
+        .responses
+        .first()
+        .and_then(|topic| topic.partitions.first());
     let data = data.context("Fetch was answered without a partition")?;
     if data.error_code != 0 {
-        bail!("Fetch of {topic}-{partition} at {offset} failed with error {}", data.error_code);
+        bail!(
+            "Fetch of {topic}-{partition} at {offset} failed with error {}",
+            data.error_code
+        );
     }
     let records = data.records.clone().unwrap_or_default();
     let batches = parse_batches(&records)?;
     // A batch larger than the asked bytes comes whole when it is the first, so this is never a lasting gap.
-    Ok(batches.into_iter().filter(|batch| batch.last_offset >= offset).collect())
+    Ok(batches
+        .into_iter()
+        .filter(|batch| batch.last_offset >= offset)
+        .collect())
 }
 
 /// The records from offset `from` to before `to`, decoded by librdkafka.
 ///
 /// # Errors
 /// When nothing arrives for [`STALL_DEADLINE`].
-pub async fn read_records(bootstrap: &str, topic: &str, partition: i32, from: i64, to: i64) -> Result<Vec<Record>> {
+pub async fn read_records(
+    bootstrap: &str,
+    topic: &str,
+    partition: i32,
+    from: i64,
+    to: i64,
+) -> Result<Vec<Record>> {
     let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
-    tokio::task::spawn_blocking(move || read_blocking(&bootstrap, &topic, partition, from, to)).await?
+    tokio::task::spawn_blocking(move || read_blocking(&bootstrap, &topic, partition, from, to))
+        .await?
 }
 
-fn read_blocking(bootstrap: &str, topic: &str, partition: i32, from: i64, to: i64) -> Result<Vec<Record>> {
+fn read_blocking(
+    bootstrap: &str,
+    topic: &str,
+    partition: i32,
+    from: i64,
+    to: i64,
+) -> Result<Vec<Record>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "lockgate-harness-reader")
@@ -123,7 +165,9 @@ fn read_blocking(bootstrap: &str, topic: &str, partition: i32, from: i64, to: i6
                     return Ok(records);
                 }
             }
-            Some(Err(error)) => return Err(anyhow!(error).context(format!("reading {topic}-{partition}"))),
+            Some(Err(error)) => {
+                return Err(anyhow!(error).context(format!("reading {topic}-{partition}")));
+            }
             Some(Ok(message)) => {
                 progress = Instant::now();
                 if message.offset() >= to {
@@ -136,7 +180,11 @@ fn read_blocking(bootstrap: &str, topic: &str, partition: i32, from: i64, to: i6
             }
         }
     }
-    if from < to { bail!("reading {topic}-{partition} stalled before offset {to}") } else { Ok(records) }
+    if from < to {
+        bail!("reading {topic}-{partition} stalled before offset {to}")
+    } else {
+        Ok(records)
+    }
 }
 
 /// Whether the reader's position has passed `to`, also where the last offsets hold no records.
@@ -147,7 +195,10 @@ fn end_reached(consumer: &BaseConsumer, topic: &str, partition: i32, to: i64) ->
 
 fn copy(message: &rdkafka::message::BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map(|headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+        headers
+            .iter()
+            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+            .collect()
     });
     Record {
         offset: message.offset(),

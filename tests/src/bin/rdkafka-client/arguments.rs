@@ -68,7 +68,8 @@ pub(crate) struct ConsumerArguments {
 pub(crate) fn settings(file: Option<&Path>) -> Result<ClientConfig> {
     let mut config = ClientConfig::new();
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
             config.set(key.trim(), value.trim());
         }

@@ -29,12 +29,23 @@ struct Membership {
 
 impl Membership {
     fn printed(&self, message: &BorrowedMessage<'_>) {
-        let mut uncommitted = self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner);
-        uncommitted.insert((message.topic().to_owned(), message.partition()), message.offset() + 1);
+        let mut uncommitted = self
+            .uncommitted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        uncommitted.insert(
+            (message.topic().to_owned(), message.partition()),
+            message.offset() + 1,
+        );
     }
 
     fn commit(&self, consumer: &BaseConsumer<Self>) {
-        let offsets = std::mem::take(&mut *self.uncommitted.lock().unwrap_or_else(PoisonError::into_inner));
+        let offsets = std::mem::take(
+            &mut *self
+                .uncommitted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         if offsets.is_empty() {
             return;
         }
@@ -45,7 +56,10 @@ impl Membership {
         }
         match consumer.commit(&list, CommitMode::Sync) {
             Ok(()) => events::print("offsets_committed", json!({ "success": true })),
-            Err(error) => events::print("offsets_committed", json!({ "success": false, "error": error.to_string() })),
+            Err(error) => events::print(
+                "offsets_committed",
+                json!({ "success": false, "error": error.to_string() }),
+            ),
         }
     }
 }
@@ -69,7 +83,11 @@ impl ConsumerContext for Membership {
                 if !lost {
                     self.commit(consumer);
                 }
-                let name = if lost { "partitions_lost" } else { "partitions_revoked" };
+                let name = if lost {
+                    "partitions_lost"
+                } else {
+                    "partitions_revoked"
+                };
                 events::print(name, json!({ "partitions": places(partitions) }));
             }
             Rebalance::Error(error) => events::error(error, "rebalance"),
@@ -78,14 +96,20 @@ impl ConsumerContext for Membership {
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
-            events::print("partitions_assigned", json!({ "partitions": places(partitions) }));
+            events::print(
+                "partitions_assigned",
+                json!({ "partitions": places(partitions) }),
+            );
         }
     }
 }
 
 fn places(partitions: &TopicPartitionList) -> Vec<Value> {
     let elements = partitions.elements();
-    elements.iter().map(|at| json!({ "topic": at.topic(), "partition": at.partition() })).collect()
+    elements
+        .iter()
+        .map(|at| json!({ "topic": at.topic(), "partition": at.partition() }))
+        .collect()
 }
 
 /// Consumes until told to stop.
@@ -135,7 +159,8 @@ fn drain(consumer: &BaseConsumer<Membership>) {
 }
 
 fn print(message: &BorrowedMessage<'_>) {
-    let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let text =
+        |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     events::print(
         "record_data",
         json!({

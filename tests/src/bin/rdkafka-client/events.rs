@@ -15,7 +15,10 @@ pub(crate) fn print(name: &str, mut fields: Value) {
     fields["timestamp"] = json!(now_ms());
     fields["name"] = json!(name);
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{fields}").and_then(|()| out.flush()).is_err() {
+    if writeln!(out, "{fields}")
+        .and_then(|()| out.flush())
+        .is_err()
+    {
         std::process::exit(1);
     }
 }
@@ -23,17 +26,28 @@ pub(crate) fn print(name: &str, mut fields: Value) {
 /// A line in the form of Java clients: `[time] LEVEL text`.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     let level = match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => "ERROR",
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => "ERROR",
         RDKafkaLogLevel::Warning => "WARN",
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => "INFO",
         RDKafkaLogLevel::Debug => "DEBUG",
     };
-    let _ = writeln!(std::io::stderr(), "[{}] {level} {facility} {message}", now_ms());
+    let _ = writeln!(
+        std::io::stderr(),
+        "[{}] {level} {facility} {message}",
+        now_ms()
+    );
 }
 
 /// librdkafka's error callback.
 pub(crate) fn error(error: &KafkaError, reason: &str) {
-    log(RDKafkaLogLevel::Error, "error", &format!("{error}: {reason}"));
+    log(
+        RDKafkaLogLevel::Error,
+        "error",
+        &format!("{error}: {reason}"),
+    );
 }
 
 /// Set once SIGTERM or SIGINT arrives.
@@ -41,10 +55,16 @@ pub(crate) fn stop_on_sigterm() -> Result<Arc<AtomicBool>> {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
     let (mut terminate, mut interrupt) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        )
     };
     std::thread::spawn(move || {
         runtime.block_on(async {
@@ -57,5 +77,7 @@ pub(crate) fn stop_on_sigterm() -> Result<Arc<AtomicBool>> {
 
 fn now_ms() -> u64 {
     // A clock before 1970 only spoils timestamps in a test's output.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }

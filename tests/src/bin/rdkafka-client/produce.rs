@@ -64,7 +64,9 @@ impl ProducerContext for Reports {
 /// Produces until told to stop or until the asked number is sent.
 pub(crate) fn run(arguments: &ProducerArguments, stop: &AtomicBool) -> Result<()> {
     let mut config = settings(arguments.config.as_deref())?;
-    config.set("bootstrap.servers", &arguments.bootstrap_server).set("acks", &arguments.acks);
+    config
+        .set("bootstrap.servers", &arguments.bootstrap_server)
+        .set("acks", &arguments.acks);
     config.set_log_level(RDKafkaLogLevel::Info);
     let producer: ThreadedProducer<Reports> = config.create_with_context(Reports::default())?;
     events::print("startup_complete", json!({}));
@@ -89,9 +91,15 @@ pub(crate) fn run(arguments: &ProducerArguments, stop: &AtomicBool) -> Result<()
 }
 
 /// Queues record number `counter`; `false` when the queue is full.
-fn send(producer: &ThreadedProducer<Reports>, arguments: &ProducerArguments, counter: u64) -> Result<bool> {
+fn send(
+    producer: &ThreadedProducer<Reports>,
+    arguments: &ProducerArguments,
+    counter: u64,
+) -> Result<bool> {
     let value = format!("{}.{counter}", arguments.value_prefix);
-    let key = arguments.repeating_keys.map(|keys| (counter % keys.max(1)).to_string());
+    let key = arguments
+        .repeating_keys
+        .map(|keys| (counter % keys.max(1)).to_string());
     let mut record = BaseRecord::<str, str>::to(&arguments.topic).payload(&value);
     if let Some(key) = &key {
         record = record.key(key);
