@@ -39,6 +39,11 @@ impl Workspace {
         &self.root
     }
 
+    /// Its build folder.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// A cargo command in this workspace and its build folder.
     pub(crate) fn cargo(&self, verb: &str, arguments: &[&str]) -> Command {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

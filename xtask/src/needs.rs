@@ -1,4 +1,5 @@
-//! What a machine must have, and the command that installs what it lacks.
+//! What a machine must have, and the command that installs what it lacks. The toolchain of the policies is
+//! looked for where they are built.
 
 use std::process::{Command, Stdio};
 
@@ -16,8 +17,6 @@ pub(crate) enum Need {
     Jdk,
     /// Maven, which fetches Kafka.
     Maven,
-    /// The Rust target of policies.
-    WasmTarget,
 }
 
 impl Need {
@@ -36,10 +35,6 @@ impl Need {
             Self::Jdk => jdk_missing(output("java", &["-version"]).as_deref()),
             Self::Maven if output("mvn", &["--version"]).is_some() => None,
             Self::Maven => Some("there is no Maven: `apt-get install -y maven`".to_owned()),
-            Self::WasmTarget if has_wasm_target() => None,
-            Self::WasmTarget => Some(
-                "Rust has no wasm target: `rustup target add wasm32-unknown-unknown`".to_owned(),
-            ),
         }
     }
 }
@@ -74,13 +69,6 @@ fn jdk_version(said: &str) -> Option<u32> {
         1 => numbers.next(),
         release => Some(release),
     }
-}
-
-fn has_wasm_target() -> bool {
-    let sysroot = output("rustc", &["--print", "sysroot"]).unwrap_or_default();
-    std::path::Path::new(sysroot.trim())
-        .join("lib/rustlib/wasm32-unknown-unknown")
-        .is_dir()
 }
 
 /// What a program says, on either stream; `None` when it cannot run or fails.
