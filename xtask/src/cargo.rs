@@ -7,6 +7,15 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow};
 
+/// How programs are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As for tests.
+    Debug,
+    /// For measuring.
+    Release,
+}
+
 /// The workspace this task works on.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -90,11 +99,15 @@ impl Workspace {
     /// Becomes a built program of the workspace, so that signals reach it; returns only when that fails.
     pub(crate) fn replace_with(
         &self,
-        profile: &str,
+        profile: Profile,
         name: &str,
         arguments: &[String],
     ) -> anyhow::Error {
-        let program = self.target.join(profile).join(name);
+        let folder = match profile {
+            Profile::Debug => "debug",
+            Profile::Release => "release",
+        };
+        let program = self.target.join(folder).join(name);
         let error = Command::new(&program)
             .args(arguments)
             .current_dir(&self.root)

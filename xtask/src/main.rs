@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use cargo::Workspace;
+use cargo::{Profile, Workspace};
 use needs::Need;
 
 /// Tasks of the Lockgate workspace.
@@ -93,33 +93,13 @@ fn perform(task: &Task, workspace: &Workspace) -> Result<bool> {
         Task::Demo { arguments } => {
             needs::check(&[Need::Compiler, Need::Jdk, Need::Maven])?;
             build_policies(workspace)?;
-            let built = workspace.run("build", &["--package", "lockgate", "--bins"])?
-                && workspace.run("build", &["--package", "lockgate-tests", "--bins"])?;
-            if built {
-                Err(workspace.replace_with("debug", "demo", arguments))
-            } else {
-                Ok(false)
-            }
+            start(workspace, Profile::Debug, "demo", arguments)
         }
         Task::Bench {
             what: Bench::Proxy { arguments },
         } => {
             needs::check(&[Need::Compiler, Need::Jdk, Need::Maven])?;
-            let built = workspace
-                .run("build", &["--release", "--package", "lockgate", "--bins"])?
-                && workspace.run(
-                    "build",
-                    &["--release", "--package", "lockgate-tests", "--bins"],
-                )?
-                && workspace.run(
-                    "build",
-                    &["--release", "--package", "lockgate-benches", "--bins"],
-                )?;
-            if built {
-                Err(workspace.replace_with("release", "bench-proxy", arguments))
-            } else {
-                Ok(false)
-            }
+            start(workspace, Profile::Release, "bench-proxy", arguments)
         }
         Task::Kafka { what } => {
             needs::check(&[Need::Compiler, Need::Jdk, Need::Maven])?;
@@ -127,13 +107,27 @@ fn perform(task: &Task, workspace: &Workspace) -> Result<bool> {
                 KafkaTask::Up => "up",
                 KafkaTask::Down => "down",
             };
-            let built = workspace.run("build", &["--package", "lockgate-tests", "--bins"])?;
-            if built {
-                Err(workspace.replace_with("debug", "kafka", &[verb.to_owned()]))
-            } else {
-                Ok(false)
-            }
+            start(workspace, Profile::Debug, "kafka", &[verb.to_owned()])
         }
+    }
+}
+
+/// Builds every program of the workspace and becomes one of them. All of them at once, because a build of one
+/// package selects other features of its dependencies, and everything would be compiled twice.
+fn start(
+    workspace: &Workspace,
+    profile: Profile,
+    program: &str,
+    arguments: &[String],
+) -> Result<bool> {
+    let built = match profile {
+        Profile::Debug => workspace.run("build", &["--workspace", "--bins"])?,
+        Profile::Release => workspace.run("build", &["--workspace", "--bins", "--release"])?,
+    };
+    if built {
+        Err(workspace.replace_with(profile, program, arguments))
+    } else {
+        Ok(false)
     }
 }
 

@@ -29,13 +29,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     }
     crate::say("== policies");
     crate::build_policies(workspace)?;
-    // Tests start these programs; cargo builds them for `--workspace` only where a test of the same package runs.
-    if !step(
-        workspace,
-        "lockgate",
-        "build",
-        &["--package", "lockgate", "--bins"],
-    )? {
+    // End-to-end tests start these programs; cargo by itself builds them only for tests of the same package.
+    if !step(workspace, "programs", "build", &["--workspace", "--bins"])? {
         return Ok(false);
     }
     crate::say("== tests");

@@ -1,7 +1,7 @@
 //! Pure: which lines of a client's log count as client errors.
 //!
-//! Every ERROR and FATAL counts. A WARN counts unless it only speaks of connections: those break whenever a
-//! broker ends, clients mend them by themselves, and no record or partition is touched. A few INFO lines count
+//! Every WARN, ERROR and FATAL counts unless it only speaks of connections: those break whenever a broker ends,
+//! clients mend them by themselves, and no record or partition is touched. A few INFO lines count
 //! because Java reports lost partitions and jumps of its position there.
 
 /// INFO lines of Java clients that a user would call an error.
@@ -13,8 +13,8 @@ const ALARMING_INFO: &[&str] = &[
     "ProducerId set to -1",
 ];
 
-/// Parts of WARN lines that speak of connections or settings only.
-const HARMLESS_WARN: &[&str] = &[
+/// Parts of lines that speak of connections or settings only.
+const HARMLESS: &[&str] = &[
     "could not be established",
     "Bootstrap broker",
     "disconnected",
@@ -46,8 +46,7 @@ pub fn complaints(log: &str) -> Vec<String> {
 fn is_complaint(line: &str) -> bool {
     let speaks_of = |parts: &[&str]| parts.iter().any(|part| line.contains(part));
     match level(line) {
-        Some("ERROR" | "FATAL") => !speaks_of(HARMLESS_WARN),
-        Some("WARN") => !speaks_of(HARMLESS_WARN),
+        Some("WARN" | "ERROR" | "FATAL") => !speaks_of(HARMLESS),
         Some("INFO") => speaks_of(ALARMING_INFO),
         // Java prints what ends a thread without a level.
         _ => line.starts_with("Exception in thread"),

@@ -73,7 +73,8 @@ impl AdminApi {
             .post(&path, &serde_json::json!({ "move": what }))
             .await?
             .ok(&path)?;
-        self.wait_operation(operation_id(&started)?, deadline).await
+        self.wait_operation(&operation_id(&started)?, deadline)
+            .await
     }
 
     /// Starts a commit and waits for its operation, where the answer names one.
@@ -84,7 +85,7 @@ impl AdminApi {
         let path = format!("/v1/routes/{route}/commit");
         let started = self.post(&path, &serde_json::json!({})).await?.ok(&path)?;
         match operation_id(&started) {
-            Ok(id) => self.wait_operation(id, deadline).await,
+            Ok(id) => self.wait_operation(&id, deadline).await,
             Err(_) => Ok(started),
         }
     }
@@ -167,9 +168,12 @@ impl Answer {
     }
 }
 
-/// The operation an answer names.
-fn operation_id(started: &Value) -> Result<&str> {
+/// The operation an answer names; ids may be numbers.
+fn operation_id(started: &Value) -> Result<String> {
     let id = started.get("id").or_else(|| started.get("operation"));
-    id.and_then(Value::as_str)
-        .with_context(|| format!("{started} names no operation"))
+    match id {
+        Some(Value::String(id)) => Ok(id.clone()),
+        Some(Value::Number(id)) => Ok(id.to_string()),
+        _ => bail!("{started} names no operation"),
+    }
 }

@@ -196,8 +196,8 @@ impl Lockgate {
         Ok(process.wait(deadline).await?.code())
     }
 
-    /// Runs a command of the CLI (for instance `flip payments --move all`) against this instance's admin API,
-    /// whose address it gets through `LOCKGATE_ADMIN_LISTEN` and `--config`.
+    /// Runs a command of the CLI (for instance `flip payments --move all`) against this instance, whose
+    /// admin address it learns from `--config`.
     ///
     /// # Errors
     /// When the binary is missing.

@@ -236,3 +236,53 @@ fn counts_json(name: &str, counts: Counts) -> Value {
         "duplicated": counts.duplicated, "reordered": counts.reordered, "misplaced": counts.misplaced,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockgate_tests::history::History;
+
+    fn report(history: &History, differences: &[Difference]) -> Report {
+        let flip = Flip::said(
+            "orders",
+            r#"{"lag_at_start": 3, "steps": [{"name": "fence", "took_ms": 2}]}"#,
+        );
+        Report::new(&history.check(), Vec::new(), differences, vec![flip])
+    }
+
+    #[test]
+    fn the_totals_have_the_agreed_keys_and_decide() {
+        let history = History::default();
+        history.acknowledged("t", 0, 0, "1.0", 0);
+        history.read("g", "t", 0, 0, "1.0", 0);
+        let clean = report(&history, &[]);
+        assert!(clean.is_clean());
+        let json = clean.to_json();
+        for key in [
+            "lost",
+            "duplicated",
+            "reordered",
+            "restarts",
+            "client_errors",
+            "parity_differences",
+        ] {
+            assert_eq!(json[key], 0, "{key}");
+        }
+        assert!(json["clients"].is_array());
+        assert_eq!(json["flips"][0]["lag_records"], 3);
+
+        let difference = Difference {
+            topic: "t".into(),
+            partition: 0,
+            count: 2,
+            examples: Vec::new(),
+        };
+        assert_eq!(
+            report(&history, &[difference]).to_json()["parity_differences"],
+            2
+        );
+        history.acknowledged("t", 0, 1, "1.1", 0);
+        let lost = report(&history, &[]);
+        assert!(!lost.is_clean() && lost.table().contains("lost 1, duplicated 0"));
+    }
+}
