@@ -8,6 +8,8 @@ use std::ops::AddAssign;
 
 use super::record::{Entry, History, Key, Topic};
 
+/// The view of the final log; what lies there was not read by anybody.
+const LOG: &str = "log";
 /// At most this many findings are described; all are counted.
 const DESCRIBED: usize = 20;
 
@@ -94,7 +96,7 @@ impl History {
                 check.view(name, topic, group, &partitions);
             }
             if !topic.log.is_empty() {
-                check.view(name, topic, "log", &topic.log);
+                check.view(name, topic, LOG, &topic.log);
             }
         }
         check.findings
@@ -129,6 +131,7 @@ impl Check<'_> {
         partitions: &BTreeMap<i32, Vec<Entry>>,
     ) {
         let mut seen = Seen::new();
+        let read = u64::from(view != LOG);
         for (partition, entries) in partitions {
             let mut furthest: HashMap<u32, u64> = HashMap::new();
             for entry in entries {
@@ -143,7 +146,7 @@ impl Check<'_> {
                         entry.key,
                         Some(view),
                         Counts {
-                            read: 1,
+                            read,
                             duplicated: 1,
                             ..Counts::default()
                         },
@@ -160,7 +163,7 @@ impl Check<'_> {
                 let what = reordered
                     .then(|| format!("{view}: reordered {} at {}", self.value(entry.key), place()));
                 let counts = Counts {
-                    read: 1,
+                    read,
                     reordered: u64::from(reordered),
                     ..Counts::default()
                 };

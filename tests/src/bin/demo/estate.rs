@@ -41,6 +41,9 @@ pub(crate) const TOPICS: [Topic; 3] = [
 /// The part of each partition that is deleted before Lockgate starts.
 const DELETED_PERCENT: u64 = 20;
 
+/// Of each producer; a little more than the 500 that are promised, since throttles are not exact.
+const RECORDS_PER_SECOND: u32 = 600;
+
 impl Topic {
     pub(crate) fn backlog(&self) -> Backlog {
         Backlog {
@@ -82,7 +85,10 @@ impl Live {
     pub(crate) fn start(clients: &Clients, kafka: &Kafka, bootstrap: &str) -> Result<Self> {
         let java = Software::Java(kafka.clone());
         let rd = Software::Librdkafka;
-        let producer = |name, topic, prefix| ProducerSpec::new(name, bootstrap, topic, prefix);
+        let producer = |name, topic, prefix| ProducerSpec {
+            per_second: Some(RECORDS_PER_SECOND),
+            ..ProducerSpec::new(name, bootstrap, topic, prefix)
+        };
         let consumer = |name, topic, group| ConsumerSpec::new(name, bootstrap, topic, group);
         let consumers = vec![
             clients.consumer(&java, &consumer("java-consumer-1", "orders", "billing"))?,
