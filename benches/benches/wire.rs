@@ -74,7 +74,11 @@ fn walk_produce(criterion: &mut Criterion) {
     let mut request = produce::Request::default();
     let mut group = criterion.benchmark_group("produce");
     group.bench_function("walk 8 partitions", |bencher| {
-        bencher.iter(|| request.walk(8, black_box(&body)).map(|()| request.partitions.len()));
+        bencher.iter(|| {
+            request
+                .walk(8, black_box(&body))
+                .map(|()| request.partitions.len())
+        });
     });
     group.finish();
 }
@@ -87,12 +91,15 @@ fn stream_fetch(criterion: &mut Criterion) {
         bencher.iter_batched(
             || body.clone(),
             |mut body| {
-                let mut stream = FetchStream::new(11, body.len()).expect("a version the walker knows");
+                let mut stream =
+                    FetchStream::new(11, body.len()).expect("a version the walker knows");
                 let mut start = 0;
                 let mut end = CHUNK_BYTES.min(body.len());
                 while start < body.len() {
                     // What the walker withholds is fed again with the next chunk.
-                    start += stream.feed(&mut body[start..end]).expect("a well-formed body");
+                    start += stream
+                        .feed(&mut body[start..end])
+                        .expect("a well-formed body");
                     end = (start + CHUNK_BYTES).min(body.len());
                 }
                 stream.counters().batches

@@ -7,15 +7,25 @@ use anyhow::{Context, Result};
 pub fn seconds(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("process {pid} is gone"))?;
-    ticks(&stat).map(|ticks| ticks as f64 / ticks_per_second()).context("an unreadable /proc stat line")
+    ticks(&stat)
+        .map(|ticks| ticks as f64 / ticks_per_second())
+        .context("an unreadable /proc stat line")
 }
 
 /// Resident memory in MiB (`VmRSS`).
 pub fn resident_mib(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} is gone"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS line")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse().context("an unreadable VmRSS")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("no VmRSS line")?;
+    let kib: f64 = line
+        .trim()
+        .trim_end_matches(" kB")
+        .trim()
+        .parse()
+        .context("an unreadable VmRSS")?;
     Ok(kib / 1024.0)
 }
 

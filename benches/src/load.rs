@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
@@ -86,12 +86,25 @@ pub fn produce(bootstrap: &str, topic: &str, load: &ProduceLoad, bytes: u64) -> 
         send(&producer, topic, &value, None, start)?;
     }
     flush(&producer, &deliveries, records, start)?;
-    Ok(Run { bytes: records * RECORD_BYTES as u64, seconds: start.elapsed().as_secs_f64() })
+    Ok(Run {
+        bytes: records * RECORD_BYTES as u64,
+        seconds: start.elapsed().as_secs_f64(),
+    })
 }
 
 /// Produces at a fixed rate with linger 0; every record's time from handing over to acknowledgement, in ms.
-pub fn produce_at_rate(bootstrap: &str, topic: &str, bytes_per_s: f64, lasting: Duration) -> Result<Vec<f64>> {
-    let load = ProduceLoad { name: "rate", acks: "all", batch_bytes: 65_536, codec: "none" };
+pub fn produce_at_rate(
+    bootstrap: &str,
+    topic: &str,
+    bytes_per_s: f64,
+    lasting: Duration,
+) -> Result<Vec<f64>> {
+    let load = ProduceLoad {
+        name: "rate",
+        acks: "all",
+        batch_bytes: 65_536,
+        codec: "none",
+    };
     let (producer, deliveries) = producer(bootstrap, &load, "0")?;
     let value = payload();
     let interval = RECORD_BYTES as f64 / bytes_per_s;
@@ -134,15 +147,24 @@ pub fn consume(bootstrap: &str, topic: &str, partitions: i32, bytes: u64) -> Res
                 read += message?.payload_len() as u64;
                 start.get_or_insert_with(Instant::now);
             }
-            None if begun.elapsed() > RUN_MAX => bail!("only {read} of {bytes} bytes could be read"),
+            None if begun.elapsed() > RUN_MAX => {
+                bail!("only {read} of {bytes} bytes could be read")
+            }
             None => {}
         }
     }
     let seconds = start.context("nothing was read")?.elapsed().as_secs_f64();
-    Ok(Run { bytes: read, seconds })
+    Ok(Run {
+        bytes: read,
+        seconds,
+    })
 }
 
-fn producer(bootstrap: &str, load: &ProduceLoad, linger_ms: &str) -> Result<(ThreadedProducer<Count>, Arc<Deliveries>)> {
+fn producer(
+    bootstrap: &str,
+    load: &ProduceLoad,
+    linger_ms: &str,
+) -> Result<(ThreadedProducer<Count>, Arc<Deliveries>)> {
     let deliveries = Arc::new(Deliveries::default());
     let producer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
@@ -164,11 +186,14 @@ fn send(
     sent: Option<Instant>,
     start: Instant,
 ) -> Result<()> {
-    let mut record = BaseRecord::<(), [u8], _>::with_opaque_to(topic, Box::new(sent)).payload(value);
+    let mut record =
+        BaseRecord::<(), [u8], _>::with_opaque_to(topic, Box::new(sent)).payload(value);
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(()),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if start.elapsed() < RUN_MAX => {
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                if start.elapsed() < RUN_MAX =>
+            {
                 record = back;
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -177,7 +202,12 @@ fn send(
     }
 }
 
-fn flush(producer: &ThreadedProducer<Count>, deliveries: &Deliveries, records: u64, start: Instant) -> Result<()> {
+fn flush(
+    producer: &ThreadedProducer<Count>,
+    deliveries: &Deliveries,
+    records: u64,
+    start: Instant,
+) -> Result<()> {
     producer.flush(RUN_MAX.saturating_sub(start.elapsed()))?;
     if let Some(error) = lock(&deliveries.failed).take() {
         bail!("a record failed: {error}");

@@ -75,15 +75,24 @@ impl Report {
     pub fn new(raw: Raw, repetitions: usize, machine: String) -> Self {
         let throughput = |kind: &str| {
             works(&raw, kind)
-                .filter_map(|work| ratio(work, Way::Lockgate, Way::Haproxy, |figures| &figures.mb_per_s))
+                .filter_map(|work| {
+                    ratio(work, Way::Lockgate, Way::Haproxy, |figures| {
+                        &figures.mb_per_s
+                    })
+                })
                 .reduce(f64::min)
         };
         let cpu = ["produce", "consume"]
             .into_iter()
             .flat_map(|kind| works(&raw, kind))
-            .filter_map(|work| ratio(work, Way::Lockgate, Way::Haproxy, |figures| &figures.cpu_s_per_gb))
+            .filter_map(|work| {
+                ratio(work, Way::Lockgate, Way::Haproxy, |figures| {
+                    &figures.cpu_s_per_gb
+                })
+            })
             .reduce(f64::max);
-        let p99 = works(&raw, "rate").find_map(|work| ratio(work, Way::Lockgate, Way::Direct, |figures| &figures.p99_ms));
+        let p99 = works(&raw, "rate")
+            .find_map(|work| ratio(work, Way::Lockgate, Way::Direct, |figures| &figures.p99_ms));
         Self {
             produce_throughput_vs_haproxy: throughput("produce"),
             consume_throughput_vs_haproxy: throughput("consume"),
@@ -114,7 +123,9 @@ impl Report {
                 ));
             }
         }
-        let ratio = |value: Option<f64>| value.map_or_else(|| "absent".to_owned(), |value| format!("{value:.2}"));
+        let ratio = |value: Option<f64>| {
+            value.map_or_else(|| "absent".to_owned(), |value| format!("{value:.2}"))
+        };
         text.push_str(&format!(
             "\nproduce throughput vs HAProxy {}, consume {}, CPU per GB vs HAProxy {}, p99 vs direct {}\n{}, {} repetitions; median (min to max)\n",
             ratio(self.produce_throughput_vs_haproxy),
@@ -130,7 +141,8 @@ impl Report {
     /// Writes the file.
     pub fn write(&self, path: &Path) -> Result<()> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create {}", folder.display()))?;
         }
         let text = serde_json::to_string_pretty(self)?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
@@ -138,7 +150,9 @@ impl Report {
 }
 
 fn works<'a>(raw: &'a Raw, kind: &'a str) -> impl Iterator<Item = &'a BTreeMap<Way, Figures>> {
-    raw.iter().filter(move |(name, _)| name.starts_with(kind)).map(|(_, ways)| ways)
+    raw.iter()
+        .filter(move |(name, _)| name.starts_with(kind))
+        .map(|(_, ways)| ways)
 }
 
 fn ratio(
@@ -153,8 +167,14 @@ fn ratio(
 }
 
 fn spread(values: &[f64], digits: usize) -> String {
-    match (median(values), percentile(values, 0.0), percentile(values, 100.0)) {
-        (Some(middle), Some(low), Some(high)) => format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})"),
+    match (
+        median(values),
+        percentile(values, 0.0),
+        percentile(values, 100.0),
+    ) {
+        (Some(middle), Some(low), Some(high)) => {
+            format!("{middle:.digits$} ({low:.digits$} to {high:.digits$})")
+        }
         _ => String::new(),
     }
 }
@@ -166,11 +186,21 @@ pub fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let model = read("/proc/cpuinfo")
         .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned()))
+        .find_map(|line| {
+            line.strip_prefix("model name")?
+                .split_once(": ")
+                .map(|(_, name)| name.to_owned())
+        })
         .unwrap_or_else(|| "unknown processor".to_owned());
     let memory_gib = read("/proc/meminfo")
         .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok())
+        .find_map(|line| {
+            line.strip_prefix("MemTotal:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<f64>()
+                .ok()
+        })
         .map_or(0.0, |kib| kib / 1024.0 / 1024.0);
     format!("{cores} cores of {model}, {memory_gib:.0} GiB")
 }
@@ -191,7 +221,10 @@ mod tests {
             (Way::Lockgate, figures(&[90.0, 100.0, 400.0], &[0.6])),
         ]);
         let consume = BTreeMap::from([(Way::Lockgate, figures(&[10.0], &[0.5]))]);
-        let raw = Raw::from([("produce acks=1".to_owned(), produce), ("consume".to_owned(), consume)]);
+        let raw = Raw::from([
+            ("produce acks=1".to_owned(), produce),
+            ("consume".to_owned(), consume),
+        ]);
         let report = Report::new(raw, 3, String::new());
         assert_eq!(report.produce_throughput_vs_haproxy, Some(0.5));
         assert_eq!(report.consume_throughput_vs_haproxy, None);

@@ -9,7 +9,11 @@ pub fn median(values: &[f64]) -> Option<f64> {
 /// The value below which `percent` of the values lie (nearest rank).
 #[must_use]
 pub fn percentile(values: &[f64], percent: f64) -> Option<f64> {
-    let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let mut sorted: Vec<f64> = values
+        .iter()
+        .copied()
+        .filter(|value| value.is_finite())
+        .collect();
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
     let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;

@@ -40,22 +40,37 @@ impl Targets {
         let (behind, before) = (ports.at(0), ports.at(1));
         let one = |spec: ClusterSpec| ClusterSpec { brokers: 1, ..spec };
         let destination = ClusterSpec {
-            further_listener: Some(FurtherListener { port: behind, advertised_port: before }),
+            further_listener: Some(FurtherListener {
+                port: behind,
+                advertised_port: before,
+            }),
             ..one(ClusterSpec::destination())
         };
         let pair = Box::pin(Pair::start_with(one(ClusterSpec::source()), destination)).await?;
         let folder = tempfile::tempdir()?;
         let haproxy = haproxy(folder.path(), before, behind)?;
-        pair.source.admin().create_topic(TOPIC, PARTITIONS, &[]).await?;
+        pair.source
+            .admin()
+            .create_topic(TOPIC, PARTITIONS, 1, &[])
+            .await?;
         let lockgate = moved_lockgate(&pair.source, &pair.destination).await?;
-        Ok(Self { pair, lockgate, haproxy, _ports: ports, _folder: folder })
+        Ok(Self {
+            pair,
+            lockgate,
+            haproxy,
+            _ports: ports,
+            _folder: folder,
+        })
     }
 
     /// The ways that exist here.
     #[must_use]
     pub fn ways(&self) -> Vec<Way> {
         let haproxy = self.haproxy.as_ref().map(|_| Way::Haproxy);
-        [Some(Way::Direct), haproxy, Some(Way::Lockgate)].into_iter().flatten().collect()
+        [Some(Way::Direct), haproxy, Some(Way::Lockgate)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// `bootstrap.servers` of a way.
@@ -80,22 +95,42 @@ impl Targets {
 }
 
 async fn moved_lockgate(source: &Cluster, destination: &Cluster) -> Result<Lockgate> {
-    let route = Route { name: "bench".to_owned(), topics: vec![TOPIC.to_owned()], ..Route::default() };
+    let route = Route {
+        name: "bench".to_owned(),
+        topics: vec![TOPIC.to_owned()],
+        ..Route::default()
+    };
     let config = Config::new(&source.bootstrap(), &destination.bootstrap(), vec![route])?;
     let lockgate = Lockgate::ready(config).await?;
     let level = |links: &serde_json::Value| {
         let all = links.as_array().map(Vec::as_slice).unwrap_or_default();
-        let ours = all.iter().filter(|link| link["topic"] == TOPIC && link["state"] == "copying");
+        let ours = all
+            .iter()
+            .filter(|link| link["topic"] == TOPIC && link["state"] == "copying");
         ours.count() == PARTITIONS as usize
     };
-    lockgate.api().wait_until("/v1/links", MOVE_MAX, level).await?;
-    lockgate.api().flip("bench", "all", MOVE_MAX).await.context("the bench's route did not move")?;
+    lockgate
+        .api()
+        .wait_until("/v1/links", MOVE_MAX, level)
+        .await?;
+    lockgate
+        .api()
+        .flip("bench", "all", MOVE_MAX)
+        .await
+        .context("the bench's route did not move")?;
     Ok(lockgate)
 }
 
 /// HAProxy in TCP mode with one thread, copying; none where it is not installed.
-fn haproxy(folder: &std::path::Path, before: u16, behind: u16) -> Result<Option<(Process, String)>> {
-    let installed = Command::new("haproxy").arg("-v").output().is_ok_and(|output| output.status.success());
+fn haproxy(
+    folder: &std::path::Path,
+    before: u16,
+    behind: u16,
+) -> Result<Option<(Process, String)>> {
+    let installed = Command::new("haproxy")
+        .arg("-v")
+        .output()
+        .is_ok_and(|output| output.status.success());
     if !installed {
         return Ok(None);
     }

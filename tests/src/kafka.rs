@@ -6,6 +6,6 @@ mod node;
 mod pair;
 
 pub use artifacts::{JvmKind, Kafka, Version};
-pub use cluster::{Cluster, ClusterSpec};
+pub use cluster::{Cluster, ClusterSpec, FurtherListener};
 pub use node::CONTROLLER_ID;
 pub use pair::Pair;

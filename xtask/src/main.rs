@@ -5,6 +5,7 @@
 
 mod cargo;
 mod needs;
+mod policies;
 mod test;
 
 use std::process::ExitCode;
@@ -133,10 +134,7 @@ fn start(
 
 /// Builds the shipped policies as components.
 fn build_policies(workspace: &Workspace) -> Result<()> {
-    // SEAM: when `policies.rs` lands, declare the module and make this
-    // `policies::build_policies(workspace.root(), workspace.target()).map(drop)`.
-    let (_root, _target) = (workspace.root(), workspace.target());
-    Ok(())
+    policies::build_policies(workspace.root(), workspace.target()).map(drop)
 }
 
 /// The one place that prints: this is a program for people.

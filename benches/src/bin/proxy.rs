@@ -5,16 +5,31 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
+use lockgate_benches::cpu;
 use lockgate_benches::load::{self, ProduceLoad, Run};
 use lockgate_benches::report::{Figures, Raw, Report, Way, machine};
 use lockgate_benches::stats::percentile;
 use lockgate_benches::targets::{PARTITIONS, TOPIC, Targets};
-use lockgate_benches::cpu;
 
 const LOADS: [ProduceLoad; 3] = [
-    ProduceLoad { name: "produce acks=1 64 kB", acks: "1", batch_bytes: 65_536, codec: "none" },
-    ProduceLoad { name: "produce acks=all 512 kB", acks: "all", batch_bytes: 524_288, codec: "none" },
-    ProduceLoad { name: "produce acks=all lz4", acks: "all", batch_bytes: 524_288, codec: "lz4" },
+    ProduceLoad {
+        name: "produce acks=1 64 kB",
+        acks: "1",
+        batch_bytes: 65_536,
+        codec: "none",
+    },
+    ProduceLoad {
+        name: "produce acks=all 512 kB",
+        acks: "all",
+        batch_bytes: 524_288,
+        codec: "none",
+    },
+    ProduceLoad {
+        name: "produce acks=all lz4",
+        acks: "all",
+        batch_bytes: 524_288,
+        codec: "lz4",
+    },
 ];
 /// The rate of the latency run, in bytes per second.
 const RATE: f64 = 2e6;
@@ -38,14 +53,21 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let targets = runtime.block_on(Targets::start())?;
     if !targets.ways().contains(&Way::Haproxy) {
         say("HAProxy is not installed (`apt-get install -y haproxy`); its columns stay empty.");
     }
     let mut raw = Raw::new();
     for repetition in 0..=arguments.repetitions {
-        say(&format!("repetition {repetition} of {}{}", arguments.repetitions, if repetition == 0 { " (warm-up)" } else { "" }));
+        say(&format!(
+            "repetition {repetition} of {}{}",
+            arguments.repetitions,
+            if repetition == 0 { " (warm-up)" } else { "" }
+        ));
         let mut ways = targets.ways();
         // Whoever goes first after a pause is at a disadvantage; so nobody always does.
         ways.rotate_left(repetition % 3 % targets.ways().len());
@@ -53,7 +75,10 @@ fn main() -> Result<()> {
             let results = round(&targets, way, &arguments)?;
             if repetition > 0 {
                 for (work, figures) in results {
-                    append(raw.entry(work).or_default().entry(way).or_default(), figures);
+                    append(
+                        raw.entry(work).or_default().entry(way).or_default(),
+                        figures,
+                    );
                 }
             }
         }
@@ -71,12 +96,21 @@ fn round(targets: &Targets, way: Way, arguments: &Arguments) -> Result<Vec<(Stri
     let bootstrap = targets.bootstrap(way);
     let mut results = Vec::new();
     for load in &LOADS {
-        let figures = measured(targets, way, || load::produce(&bootstrap, TOPIC, load, bytes))?;
+        let figures = measured(targets, way, || {
+            load::produce(&bootstrap, TOPIC, load, bytes)
+        })?;
         results.push((load.name.to_owned(), figures));
     }
-    let figures = measured(targets, way, || load::consume(&bootstrap, TOPIC, PARTITIONS, bytes))?;
+    let figures = measured(targets, way, || {
+        load::consume(&bootstrap, TOPIC, PARTITIONS, bytes)
+    })?;
     results.push(("consume 1 MiB".to_owned(), figures));
-    let latencies = load::produce_at_rate(&bootstrap, TOPIC, RATE, Duration::from_secs(arguments.rate_seconds))?;
+    let latencies = load::produce_at_rate(
+        &bootstrap,
+        TOPIC,
+        RATE,
+        Duration::from_secs(arguments.rate_seconds),
+    )?;
     let figures = Figures {
         p50_ms: percentile(&latencies, 50.0).into_iter().collect(),
         p99_ms: percentile(&latencies, 99.0).into_iter().collect(),
@@ -91,11 +125,17 @@ fn measured(targets: &Targets, way: Way, work: impl FnOnce() -> Result<Run>) -> 
     let before = pid.map(cpu::seconds).transpose()?;
     let run = work()?;
     let after = pid.map(cpu::seconds).transpose()?;
-    let used = before.zip(after).map(|(before, after)| (after - before) / (run.bytes as f64 / 1e9));
+    let used = before
+        .zip(after)
+        .map(|(before, after)| (after - before) / (run.bytes as f64 / 1e9));
     Ok(Figures {
         mb_per_s: vec![run.mb_per_s()],
         cpu_s_per_gb: used.into_iter().collect(),
-        resident_mib: pid.map(cpu::resident_mib).transpose()?.into_iter().collect(),
+        resident_mib: pid
+            .map(cpu::resident_mib)
+            .transpose()?
+            .into_iter()
+            .collect(),
         ..Figures::default()
     })
 }
@@ -111,7 +151,10 @@ fn append(to: &mut Figures, from: Figures) {
 /// Deletes what the repetition wrote; the log lies in memory.
 async fn trim(targets: &Targets) -> Result<()> {
     let admin = targets.pair.destination.admin();
-    admin.delete_records_to_end(TOPIC, PARTITIONS).await
+    for (partition, range) in (0..).zip(admin.log_ranges(TOPIC).await?) {
+        admin.delete_records(TOPIC, partition, range.end).await?;
+    }
+    Ok(())
 }
 
 #[allow(clippy::print_stdout, reason = "the table is what this program is for")]

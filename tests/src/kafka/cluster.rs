@@ -19,6 +19,15 @@ use crate::process::{Process, Signal};
 /// How long all brokers may take to be registered once their processes are up.
 const REGISTER_DEADLINE: Duration = Duration::from_secs(30);
 
+/// A second client listener of a broker: where it listens, and the port that it tells clients.
+#[derive(Debug, Clone, Copy)]
+pub struct FurtherListener {
+    /// Where the broker listens.
+    pub port: u16,
+    /// What clients that came through it are told.
+    pub advertised_port: u16,
+}
+
 /// What a cluster is to be.
 #[derive(Debug, Clone)]
 pub struct ClusterSpec {
@@ -35,6 +44,8 @@ pub struct ClusterSpec {
     /// The host that brokers tell clients; their ports are the same there. With another loopback address
     /// than 127.0.0.1 every client goes through the [`Relay`](crate::faults::Relay)s that listen on it.
     pub advertised_host: String,
+    /// A second way in for clients, for instance through another proxy; only for clusters of one broker.
+    pub further_listener: Option<FurtherListener>,
     /// Further broker settings; they win over the harness's own.
     pub settings: Vec<(String, String)>,
 }
@@ -50,6 +61,7 @@ impl ClusterSpec {
             min_insync_replicas: 1,
             initial_rebalance_delay_ms: 0,
             advertised_host: "127.0.0.1".to_owned(),
+            further_listener: None,
             settings: Vec::new(),
         }
     }
@@ -349,6 +361,7 @@ fn plan_nodes(spec: &ClusterSpec, ports: &Ports, base: &Path) -> Vec<Node> {
         internal_port,
         controller_port,
         advertised_host: spec.advertised_host.clone(),
+        further_listener: spec.further_listener,
         folder: folder(base, id),
     };
     let brokers = usize::from(spec.brokers);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::artifacts::{JvmKind, Kafka};
+use super::cluster::FurtherListener;
 use crate::ports::Ports;
 use crate::process::{Process, Signal};
 
@@ -40,6 +41,7 @@ pub(super) struct Node {
     pub(super) controller_port: u16,
     /// The host that clients are told; a relay listens there on the same port.
     pub(super) advertised_host: String,
+    pub(super) further_listener: Option<FurtherListener>,
     pub(super) folder: PathBuf,
 }
 
@@ -90,7 +92,13 @@ impl Node {
 
     fn properties(&self, settings: &[(String, String)]) -> String {
         let clients = format!("PLAINTEXT://127.0.0.1:{}", self.port);
-        let internal = format!("INTERNAL://127.0.0.1:{}", self.internal_port);
+        let mut internal = format!("INTERNAL://127.0.0.1:{}", self.internal_port);
+        let mut advertised_internal = internal.clone();
+        if let Some(further) = self.further_listener {
+            internal.push_str(&format!(",FURTHER://127.0.0.1:{}", further.port));
+            advertised_internal
+                .push_str(&format!(",FURTHER://127.0.0.1:{}", further.advertised_port));
+        }
         let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller_port);
         let (roles, listeners) = match self.role {
             Role::Controller => ("controller", controller),
@@ -114,7 +122,7 @@ impl Node {
         );
         if self.role != Role::Controller {
             let advertised = format!(
-                "PLAINTEXT://{}:{},{internal}",
+                "PLAINTEXT://{}:{},{advertised_internal}",
                 self.advertised_host, self.port
             );
             text.push_str(&format!(
@@ -131,7 +139,7 @@ impl Node {
 /// Settings of every node. Retention looks every 2 s, so that deleted segments are gone in seconds; a killed
 /// broker is fenced after 3 s; buffers and thread pools are small because six nodes share one machine.
 const COMMON: &str = "controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,INTERNAL:PLAINTEXT,FURTHER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 auto.create.topics.enable=false
 num.network.threads=2
 num.io.threads=4
@@ -163,6 +171,7 @@ pub(super) fn prepare(kafka: &Kafka) -> Result<()> {
         internal_port: ports.at(2),
         controller_port: ports.at(1),
         advertised_host: "127.0.0.1".to_owned(),
+        further_listener: None,
         folder: scratch.path().to_owned(),
     };
     fs::create_dir_all(node.data()).context("cannot create the scratch node")?;
