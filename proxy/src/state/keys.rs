@@ -1,5 +1,7 @@
 //! What is kept, by kind and name.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The kinds of records.
@@ -44,5 +46,11 @@ impl Key {
             kind,
             name: name.into(),
         }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.kind, self.name)
     }
 }
