@@ -7,8 +7,10 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::entry::{Entries, apply};
+use super::keys::Key;
 use super::log::{Aborted, committed};
 use super::topic;
 use super::transaction::{Writer, is_fenced};
@@ -19,11 +21,12 @@ use crate::words::{Side, TopicPartition};
 
 /// How long reading a whole copy may take.
 const READ_WITHIN: Duration = Duration::from_secs(30);
-/// How long one write with its read back may take, all retries included.
-const WRITE_WITHIN: Duration = Duration::from_secs(8);
+/// How long one write with its read back may take, all retries included: a lift must not wait long behind a write that
+/// cannot succeed.
+const WRITE_WITHIN: Duration = Duration::from_secs(3);
 /// How long finding out about a write of unknown outcome may take.
-const SETTLE_WITHIN: Duration = Duration::from_secs(5);
-const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
+const SETTLE_WITHIN: Duration = Duration::from_secs(2);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 const FETCH_WAIT_MS: i32 = 50;
 const FETCH_BYTES_MAX: i32 = 8 << 20;
 const POLL: Duration = Duration::from_millis(50);
@@ -43,6 +46,8 @@ pub(super) struct Reader {
 pub(super) struct Copy {
     reader: Reader,
     writer: Writer,
+    /// This process, as the coordinator record names it.
+    me: Uuid,
 }
 
 /// Why a write did not count.
@@ -236,12 +241,19 @@ impl Reader {
 }
 
 impl Copy {
-    /// Fences every predecessor, then reads the whole copy.
-    pub(super) async fn open(cluster: Arc<Cluster>, previous: Option<Writer>) -> Result<Self> {
+    /// Fences every predecessor, then reads the whole copy. With `previous`, only if nobody has taken over since.
+    pub(super) async fn open(
+        cluster: Arc<Cluster>,
+        previous: Option<Writer>,
+        me: Uuid,
+    ) -> Result<Self> {
         let deadline = Instant::now() + READ_WITHIN;
-        let writer = Writer::begin(&cluster, previous, deadline).await?;
+        let writer = match previous {
+            None => Writer::begin(&cluster, None, deadline).await?,
+            Some(previous) => resume(&cluster, previous, me, deadline).await?,
+        };
         let reader = Reader::open(cluster).await?;
-        Ok(Self { reader, writer })
+        Ok(Self { reader, writer, me })
     }
 
     pub(super) fn entries(&self) -> &Entries {
@@ -260,21 +272,18 @@ impl Copy {
         }
         let deadline = Instant::now() + WRITE_WITHIN;
         let cluster = self.reader.cluster.clone();
-        let written = match self
-            .writer
-            .write(&cluster, entries, now_ms(), deadline)
-            .await
-        {
-            Ok(()) => {
-                self.reader
-                    .read_until(|known| holds(known, entries), deadline)
-                    .await
-            }
-            Err(error) => Err(error),
+        let write = async {
+            self.writer
+                .write(&cluster, entries, now_ms(), deadline)
+                .await?;
+            let there = |known: &Entries| holds(known, entries);
+            self.reader.read_until(there, deadline).await
         };
-        match written {
+        // Cut off hard: connecting to a host that does not answer takes longer than a write may.
+        let late = || Error::new(cluster.side(), Kind::TimedOut, "no outcome in time");
+        let written = tokio::time::timeout_at(deadline, write).await;
+        match written.unwrap_or_else(|_| Err(late())) {
             Ok(()) => Ok(()),
-            Err(error) if is_fenced(&error) => Err(WriteError::Fenced(error)),
             Err(error) => self.settle(entries, error).await,
         }
     }
@@ -284,17 +293,75 @@ impl Copy {
         tracing::warn!(side = %self.reader.side(), error = %cause, "a state write failed; reading its outcome");
         let deadline = Instant::now() + SETTLE_WITHIN;
         let cluster = self.reader.cluster.clone();
-        match Writer::begin(&cluster, Some(self.writer), deadline).await {
-            Ok(writer) => self.writer = writer,
-            Err(error) if is_fenced(&error) => return Err(WriteError::Fenced(error)),
-            Err(_) => return Err(WriteError::Unknown(cause)),
-        }
-        match self.reader.read_to_end(deadline).await {
-            Ok(()) if holds(&self.reader.entries, entries) => Ok(()),
-            Ok(()) => Err(WriteError::NotWritten(cause)),
-            Err(_) => Err(WriteError::Unknown(cause)),
+        let settle = async {
+            self.writer = resume(&cluster, self.writer, self.me, deadline).await?;
+            self.reader.leader = None;
+            self.reader.read_to_end(deadline).await
+        };
+        match tokio::time::timeout_at(deadline, settle).await {
+            Ok(Ok(())) if holds(&self.reader.entries, entries) => Ok(()),
+            Ok(Ok(())) => Err(WriteError::NotWritten(cause)),
+            Ok(Err(error)) if is_fenced(&error) => Err(WriteError::Fenced(error)),
+            Ok(Err(_)) | Err(_) => Err(WriteError::Unknown(cause)),
         }
     }
+}
+
+impl WriteError {
+    /// For whoever asked for the write.
+    pub(super) fn into_error(self, side: Side) -> Error {
+        let (kind, says, cause) = match self {
+            Self::NotWritten(cause) => (Kind::Failed, "was not written", cause),
+            Self::Unknown(cause) => (
+                Kind::TimedOut,
+                "went away during a write; whether it holds the write is not known",
+                cause,
+            ),
+            Self::Fenced(cause) => (Kind::Refused, "belongs to another Lockgate now", cause),
+        };
+        Error::new(
+            side,
+            kind,
+            format!("the copy of the state at the {side} {says}"),
+        )
+        .because(cause)
+    }
+}
+
+/// The right to write under a new epoch, unless another coordinator has taken it. Brokers also take an epoch away when a
+/// transaction outlives its timeout; then the coordinator record, which every start writes, still names this process.
+async fn resume(
+    cluster: &Arc<Cluster>,
+    previous: Writer,
+    me: Uuid,
+    deadline: Instant,
+) -> Result<Writer> {
+    previous.abort(cluster, deadline).await;
+    match Writer::begin(cluster, Some(previous), deadline).await {
+        Err(error) if is_fenced(&error) => {
+            if coordinator(&Reader::open(cluster.clone()).await?.entries) != Some(me) {
+                return Err(error);
+            }
+            // A successor whose record is not there yet is fenced by this. Either its start fails before it acts, or
+            // its record got in between, and the second look ends this process; it takes the right back by itself.
+            let writer = Writer::begin(cluster, None, deadline).await?;
+            match coordinator(&Reader::open(cluster.clone()).await?.entries) {
+                Some(named) if named == me => Ok(writer),
+                _ => Err(error),
+            }
+        }
+        outcome => outcome,
+    }
+}
+
+/// The key of the coordinator record.
+pub(super) fn coordinator_key() -> Key {
+    Key::new(super::keys::Kind::Coordinator, "current")
+}
+
+fn coordinator(entries: &Entries) -> Option<Uuid> {
+    let value = entries.get(&coordinator_key())?.value.clone()?;
+    serde_json::from_value(value).ok()
 }
 
 /// Whether a copy holds these versions or later ones.

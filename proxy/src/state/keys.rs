@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// Who this pair of clusters is; written first.
     Identity,
+    /// Which process writes the state; written at every start.
+    Coordinator,
     /// A route's home, phase and generation.
     Route,
     /// The journal of a route's running flip.

@@ -15,6 +15,7 @@ mod entry;
 mod identity;
 mod level;
 mod log;
+mod start;
 mod topic;
 mod transaction;
 mod writer;

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::entry::Entries;
 use super::identity::Identity;
 use super::keys::{Key, Kind};
+use super::start;
 use super::writer::{self, Job, QUEUE_MAX};
 use crate::error::{Error, Result};
 use crate::upstream::Clusters;
@@ -52,7 +53,7 @@ impl Store {
     /// With one cluster unreachable it goes on with the other copy ([`Self::holds`] tells which); the first start needs
     /// both. Whether one copy is enough to serve a route is the caller's decision.
     pub async fn open(clusters: Clusters) -> Result<Arc<Self>> {
-        let opened = writer::open(&clusters).await?;
+        let opened = start::open(&clusters).await?;
         let shared = Arc::new(Shared {
             identity: opened.identity,
             clusters,
@@ -65,7 +66,7 @@ impl Store {
             fenced: watch::Sender::new(false),
         });
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(writer::run(shared.clone(), opened.copies, queue));
+        tokio::spawn(writer::run(shared.clone(), opened.me, opened.copies, queue));
         Ok(Arc::new(Self { shared, jobs }))
     }
 

@@ -23,10 +23,10 @@ use crate::route::STATE_TOPIC;
 use crate::upstream::{Cluster, OwnRequest, Target};
 
 const TRANSACTIONAL_ID: &str = "lockgate-state";
-/// After this long the brokers abort a transaction that a dead coordinator left open.
-const TRANSACTION_TIMEOUT_MS: i32 = 10_000;
+/// After this long the brokers abort a transaction that a dead coordinator left open, and take its epoch away.
+const TRANSACTION_TIMEOUT_MS: i32 = 60_000;
 /// How long one request may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_millis(200);
 const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
@@ -86,19 +86,25 @@ impl Writer {
             .sequence
             .wrapping_add(i32::try_from(entries.len()).unwrap_or(i32::MAX))
             & i32::MAX;
+        self.end(cluster, true, deadline).await
+    }
+
+    /// Ends a transaction that may be open: the brokers take the epoch away from whoever is initialised again in the
+    /// middle of one, also from its owner. Its answer decides nothing.
+    pub(super) async fn abort(&self, cluster: &Cluster, deadline: Instant) {
+        if let Err(error) = self.end(cluster, false, deadline).await {
+            tracing::debug!(side = %cluster.side(), %error, "no transaction was aborted");
+        }
+    }
+
+    async fn end(&self, cluster: &Cluster, committed: bool, deadline: Instant) -> Result<()> {
         let request = EndTxnRequest::default()
             .with_transactional_id(transactional_id())
             .with_producer_id(ProducerId(self.producer_id))
             .with_producer_epoch(self.epoch)
-            .with_committed(true);
-        ask(
-            cluster,
-            &request,
-            |answer| answer.error_code,
-            deadline,
-            "EndTxn",
-        )
-        .await?;
+            .with_committed(committed);
+        let code = |answer: &kafka_protocol::messages::EndTxnResponse| answer.error_code;
+        ask(cluster, &request, code, deadline, "EndTxn").await?;
         Ok(())
     }
 
@@ -209,6 +215,7 @@ fn refusal(cluster: &Cluster, code: i16, api: &str) -> Error {
         }
         _ => format!("{api} for the state"),
     };
+    // The same words whichever of the two codes a broker's age makes it answer.
     Error::kafka(cluster.side(), code, doing)
 }
 

@@ -8,17 +8,18 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::copy::{Copy, WriteError};
 use super::entry::{Entries, Versioned};
-use super::identity::{self, Beginning, Found, Identity};
+use super::identity::{self, Identity};
 use super::keys::Key;
-use super::level::level;
+use super::start::{UNSEEN_STRIDE, bring_level};
 use super::store::{CopyOrder, Shared};
 use super::topic;
 use super::transaction::{Writer, is_fenced};
 use crate::error::{Error, Kind, Result};
-use crate::upstream::{Cluster, Clusters};
+use crate::upstream::Cluster;
 use crate::words::Side;
 
 /// Puts that may wait.
@@ -29,8 +30,6 @@ const TOGETHER_MAX: usize = 256;
 const REOPEN_EVERY: Duration = Duration::from_secs(2);
 /// How long a put waits for a copy that is just being opened again.
 const REOPEN_WAIT: Duration = Duration::from_secs(2);
-/// Added to every version where one copy was not seen: what it may hold stays lower than what is written now.
-const UNSEEN_STRIDE: u64 = 1_000;
 
 /// One put on its way.
 #[derive(Debug)]
@@ -40,159 +39,15 @@ pub(super) struct Job {
     pub(super) done: oneshot::Sender<Result<()>>,
 }
 
-/// What a start found and made.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) identity: Identity,
-    pub(super) known: Entries,
-    pub(super) copies: [Option<Copy>; 2],
-}
-
-/// Opens both copies and brings them level.
-pub(super) async fn open(clusters: &Clusters) -> Result<Opened> {
-    let (source, destination) = tokio::join!(look(&clusters.source), look(&clusters.destination));
-    let mut looks = [source?, destination?];
-    let beginning = identity::begin([looks[0].found(), looks[1].found()]);
-    let identity = match beginning.map_err(Error::refused)? {
-        Beginning::Go(identity) => identity,
-        Beginning::First => {
-            let identity = Identity {
-                id: uuid::Uuid::new_v4(),
-                source: clusters.source.view().cluster_id.clone(),
-                destination: clusters.destination.view().cluster_id.clone(),
-            };
-            tracing::info!(id = %identity.id, "first start: the state topic is made on both clusters");
-            for side in Side::BOTH {
-                write_identity(clusters.on(side), &mut looks[side.index()], &identity).await?;
-            }
-            identity
-        }
-        Beginning::Finish(side, identity) => {
-            write_identity(clusters.on(side), &mut looks[side.index()], &identity).await?;
-            identity
-        }
-    };
-    for side in Side::BOTH {
-        check_cluster(clusters.on(side), &identity, &looks[side.index()])?;
-    }
-    let mut copies = looks.map(Look::copy);
-    let known = bring_level(&mut copies).await?;
-    Ok(Opened {
-        identity,
-        known,
-        copies,
-    })
-}
-
-enum Look {
-    Unreachable,
-    Missing,
-    Open(Box<Copy>),
-}
-
-impl Look {
-    fn found(&self) -> Found<'_> {
-        match self {
-            Self::Unreachable => Found::Unreachable,
-            Self::Missing => Found::Missing,
-            Self::Open(copy) => Found::Read(copy.entries()),
-        }
-    }
-
-    fn copy(self) -> Option<Copy> {
-        match self {
-            Self::Open(copy) => Some(*copy),
-            Self::Unreachable | Self::Missing => None,
-        }
-    }
-}
-
-async fn look(cluster: &Arc<Cluster>) -> Result<Look> {
-    let exists = match topic::exists(cluster).await {
-        Ok(exists) => exists,
-        Err(error) => return unreachable_or(cluster, error),
-    };
-    if !exists {
-        return Ok(Look::Missing);
-    }
-    match Copy::open(cluster.clone(), None).await {
-        Ok(copy) => Ok(Look::Open(Box::new(copy))),
-        Err(error) => unreachable_or(cluster, error),
-    }
-}
-
-fn unreachable_or(cluster: &Cluster, error: Error) -> Result<Look> {
-    if !matches!(error.kind, Kind::Disconnected | Kind::TimedOut) {
-        return Err(error);
-    }
-    tracing::warn!(side = %cluster.side(), %error, "this copy of the state cannot be reached");
-    Ok(Look::Unreachable)
-}
-
-async fn write_identity(
-    cluster: &Arc<Cluster>,
-    look: &mut Look,
-    identity: &Identity,
-) -> Result<()> {
-    if matches!(look, Look::Missing) {
-        topic::create(cluster).await?;
-        *look = Look::Open(Box::new(Copy::open(cluster.clone(), None).await?));
-    }
-    let Look::Open(copy) = look else {
-        return Err(Error::refused("the first start needs both clusters"));
-    };
-    let value = serde_json::to_value(identity)
-        .map_err(|cause| Error::internal("the identity cannot be written").because(cause))?;
-    let versioned = Versioned {
-        version: 1,
-        value: Some(value),
-    };
-    let entries = Entries::from([(identity::key(), versioned)]);
-    copy.write(&entries)
-        .await
-        .map_err(|error| error.into_error(cluster.side()))
-}
-
-fn check_cluster(cluster: &Cluster, identity: &Identity, look: &Look) -> Result<()> {
-    let side = cluster.side();
-    let (wanted, found) = (identity.cluster_id(side), cluster.view().cluster_id.clone());
-    if matches!(look, Look::Open(_)) && wanted != found {
-        return Err(Error::refused(format!(
-            "the state belongs to cluster {wanted} as the {side}, but the configured {side} is cluster {found}"
-        )));
-    }
-    Ok(())
-}
-
-/// Writes to each open copy what only the other holds; returns what both hold then.
-async fn bring_level(copies: &mut [Option<Copy>; 2]) -> Result<Entries> {
-    let [source, destination] = copies;
-    let (Some(source), Some(destination)) = (source.as_mut(), destination.as_mut()) else {
-        let only = source.as_ref().or(destination.as_ref());
-        return Ok(only.map_or_else(Entries::new, |copy| copy.entries().clone()));
-    };
-    let levelled = level(source.entries(), destination.entries()).map_err(|key| {
-        Error::refused(format!(
-            "the two copies of the state hold different values of {key} under one version; `lockgate state copy` \
-             replaces one copy with the other"
-        ))
-    })?;
-    let (at_source, at_destination) = tokio::join!(
-        source.write(&levelled.to_first),
-        destination.write(&levelled.to_second)
-    );
-    at_source.map_err(|error| error.into_error(Side::Source))?;
-    at_destination.map_err(|error| error.into_error(Side::Destination))?;
-    Ok(levelled.merged)
-}
-
 /// Serves puts until the store is dropped.
 pub(super) async fn run(
     shared: Arc<Shared>,
+    me: Uuid,
     copies: [Option<Copy>; 2],
     mut queue: mpsc::Receiver<Job>,
 ) {
     let mut task = Task {
+        me,
         attempted: BTreeMap::new(),
         unseen: copies.iter().any(Option::is_none),
         previous: copies
@@ -225,6 +80,7 @@ pub(super) async fn run(
 type Reopening = JoinHandle<Result<Copy>>;
 
 struct Task {
+    me: Uuid,
     shared: Arc<Shared>,
     copies: [Option<Copy>; 2],
     /// The last right to write each copy, for coming back without fencing a successor.
@@ -266,11 +122,12 @@ impl Task {
                 continue;
             }
             let cluster = self.shared.clusters.on(side).clone();
-            let (previous, identity) = (self.previous[at], self.shared.identity.clone());
+            let (me, previous) = (self.me, self.previous[at]);
+            let identity = self.shared.identity.clone();
             self.reopening[at] = Some(tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(REOPEN_EVERY).await;
-                    match reopen(&cluster, previous, &identity).await {
+                    match reopen(&cluster, previous, &identity, me).await {
                         Err(error) if error.is_retriable() => {
                             tracing::debug!(%side, %error, "the copy of the state is still away");
                         }
@@ -473,6 +330,7 @@ async fn reopen(
     cluster: &Arc<Cluster>,
     previous: Option<Writer>,
     identity: &Identity,
+    me: Uuid,
 ) -> Result<Copy> {
     let side = cluster.side();
     if !topic::exists(cluster).await? {
@@ -482,7 +340,7 @@ async fn reopen(
             "the state topic is missing",
         ));
     }
-    let copy = Copy::open(cluster.clone(), previous).await?;
+    let copy = Copy::open(cluster.clone(), previous, me).await?;
     let found = copy.entries().get(&identity::key());
     let found = found.and_then(|versioned| versioned.value.clone());
     match found.map(serde_json::from_value::<Identity>) {
@@ -491,25 +349,5 @@ async fn reopen(
             "the copy of the state at the {side} is empty or of another identity; \
              `lockgate state copy` restores it"
         ))),
-    }
-}
-
-impl WriteError {
-    fn into_error(self, side: Side) -> Error {
-        let (kind, says, cause) = match self {
-            Self::NotWritten(cause) => (Kind::Failed, "was not written", cause),
-            Self::Unknown(cause) => (
-                Kind::TimedOut,
-                "went away during a write; whether it holds the write is not known",
-                cause,
-            ),
-            Self::Fenced(cause) => (Kind::Refused, "belongs to another Lockgate now", cause),
-        };
-        Error::new(
-            side,
-            kind,
-            format!("the copy of the state at the {side} {says}"),
-        )
-        .because(cause)
     }
 }
