@@ -3,7 +3,7 @@
 //! The modules in the order of a request's life, then those that decide where it goes: `listener` and [`session`]
 //! (one client connection), [`api`] (the table of what is done to each API), [`upstream`] (the clusters' brokers),
 //! [`route`] (the snapshot that sessions read), [`replicator`] (keeps the clusters level), [`flip`] (moves groups and
-//! producers), `policy` (asks WASM components), [`state`] (what survives), `admin` and `telemetry` (outside faces).
+//! producers), [`policy`] (asks WASM components), [`state`] (what survives), `admin` and `telemetry` (outside faces).
 
 pub mod config;
 pub mod error;
@@ -15,5 +15,6 @@ pub mod session;
 pub mod upstream;
 
 pub mod flip;
+pub mod policy;
 pub mod replicator;
 pub mod state;
