@@ -77,7 +77,14 @@ async fn look(shared: &Shared, link: &Link, newest: Option<i64>) -> Result<Inspe
             id,
             next_sequence: tail.next_sequence,
         });
-    Ok(Inspected { end, stamp })
+    let source = &shared.clusters.source;
+    let only = std::slice::from_ref(at);
+    let source_end = source.list_offsets(only, OffsetAt::HighWatermark).await?[at];
+    Ok(Inspected {
+        end,
+        source_end,
+        stamp,
+    })
 }
 
 /// How long an end must stand still before what is not in the log is believed not to come.

@@ -81,6 +81,8 @@ pub(super) enum Outcome {
 pub(super) struct Inspected {
     /// The true end, which stood still and equals the high watermark.
     pub(super) end: i64,
+    /// The source's high watermark, so that the lag is known before the first fetch.
+    pub(super) source_end: i64,
     /// The stamp that continues the link's journaled id, if the last batch bears it.
     pub(super) stamp: Option<LinkStamp>,
 }
@@ -396,6 +398,7 @@ impl Engine {
             ));
             return;
         }
+        self.lag.saw_end(found.source_end, now_ms);
         match &self.writing {
             // Still absent: the same bytes are sent again.
             Some(write) if found.end == write.base => self.state = State::Copying,
@@ -412,7 +415,10 @@ impl Engine {
                 );
                 self.stop(reason);
             }
-            _ => self.restart_at(found),
+            _ => {
+                self.restart_at(found);
+                self.lag.saw_end(found.source_end, now_ms);
+            }
         }
     }
 
@@ -447,7 +453,6 @@ impl Engine {
             self.state = State::Copying;
         }
     }
-
 
     fn drop_queue(&mut self) {
         self.queue.clear();

@@ -53,6 +53,13 @@ impl Replicator {
         }
     }
 
+    /// Ends everything at once, as a kill does: requests that are under way are left behind.
+    #[cfg(test)]
+    pub(super) fn abort(&self) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.iter().for_each(JoinHandle::abort);
+    }
+
     /// Every link as it stands now, sorted by topic and partition.
     #[must_use]
     pub fn links(&self) -> Vec<LinkStatus> {
@@ -76,6 +83,7 @@ impl Replicator {
                 LinkState::Copying => continue,
                 LinkState::Provisioning => "provisioning",
                 LinkState::Aligning => "aligning",
+                LinkState::Inspecting => "inspecting",
                 LinkState::Sealed => "sealed",
                 LinkState::Retired => "retired",
                 LinkState::Stopped(reason) => reason,

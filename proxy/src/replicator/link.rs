@@ -53,7 +53,8 @@ impl Link {
         let state = match engine.state() {
             State::Provisioning => LinkState::Provisioning,
             State::Aligning => LinkState::Aligning,
-            State::Inspecting | State::Copying => LinkState::Copying,
+            State::Inspecting => LinkState::Inspecting,
+            State::Copying => LinkState::Copying,
             State::Sealed => LinkState::Sealed,
             State::Retired => LinkState::Retired,
             State::Stopped(reason) => LinkState::Stopped(reason.clone()),
