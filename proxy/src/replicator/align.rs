@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lockgate_wire::batch::{Batch, Batches, BatchView, Rewrite, Stamp, passthrough};
+use lockgate_wire::batch::{Batch, BatchView, Batches, Rewrite, Stamp, passthrough};
 use lockgate_wire::producer_id::ProducerId;
 use lockgate_wire::records::{FILLER_RECORDS_MAX, Producer, filler};
 
@@ -106,7 +106,8 @@ async fn fill(shared: &Shared, at: &TopicPartition, from: i64, to: i64) -> Resul
         if shared.is_stopping() {
             return Err(Error::refused("the replicator is stopping"));
         }
-        let count = u32::try_from(to - next).map_or(FILLER_RECORDS_MAX, |n| n.min(FILLER_RECORDS_MAX));
+        let count =
+            u32::try_from(to - next).map_or(FILLER_RECORDS_MAX, |n| n.min(FILLER_RECORDS_MAX));
         // At most 2^31 records separate the two: `max_filler_records` is checked, and sequences wrap.
         let base_sequence = ((next - from) & i64::from(i32::MAX)) as i32;
         let batch = match &template {

@@ -46,9 +46,13 @@ pub(super) async fn run(shared: Arc<Shared>) {
         wait(&mut attention, TICK).await;
     }
     tasks.shutdown().await;
-    let ended = tokio::time::timeout(STOP_WITHIN, async { while loops.join_next().await.is_some() {} });
+    let ended = tokio::time::timeout(STOP_WITHIN, async {
+        while loops.join_next().await.is_some() {}
+    });
     if ended.await.is_err() {
-        tracing::warn!("a write had no answer when the replicator stopped; the next start reads the destination's end");
+        tracing::warn!(
+            "a write had no answer when the replicator stopped; the next start reads the destination's end"
+        );
     }
 }
 
@@ -124,9 +128,7 @@ fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
         return;
     }
     let epoch = source_epoch(shared, link);
-    if epoch >= 0
-        && epoch != link.compared_epoch.load(Ordering::Acquire)
-        && link.begin_inspection()
+    if epoch >= 0 && epoch != link.compared_epoch.load(Ordering::Acquire) && link.begin_inspection()
     {
         tasks.spawn(compare(shared.clone(), link.clone(), epoch, acknowledged));
     }
@@ -134,7 +136,8 @@ fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
 
 fn source_epoch(shared: &Shared, link: &Link) -> i32 {
     let view = shared.clusters.source.view();
-    view.leader_and_epoch(&link.at).map_or(-1, |(_, epoch)| epoch)
+    view.leader_and_epoch(&link.at)
+        .map_or(-1, |(_, epoch)| epoch)
 }
 
 /// The destination's log start follows the source's into the first batch.

@@ -128,10 +128,18 @@ impl Pair {
         Replicator::start_with(config, self.clusters.clone(), routes, self.journal.clone())
     }
 
-    async fn topic(&self, side: Side, name: &str, partitions: i32, changes: &[(&str, &str)]) -> Arc<str> {
+    async fn topic(
+        &self,
+        side: Side,
+        name: &str,
+        partitions: i32,
+        changes: &[(&str, &str)],
+    ) -> Arc<str> {
         let topic: Arc<str> = format!("{}{name}", self.prefix).into();
         let cluster = self.clusters.on(side);
-        topic_calls::create(cluster, &topic, partitions, 2).await.unwrap();
+        topic_calls::create(cluster, &topic, partitions, 2)
+            .await
+            .unwrap();
         if !changes.is_empty() {
             let changes = changes
                 .iter()
@@ -176,8 +184,13 @@ impl Writer {
     /// Batches of a Lockgate client, of a client with a cluster's id, and without any id take turns.
     async fn write(&mut self, records: usize) -> i64 {
         self.turn += 1;
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
-        let values: Vec<String> = (0..records).map(|n| format!("{}-{n}", rand::random::<u64>())).collect();
+        let now = std::time::SystemTime::UNIX_EPOCH
+            .elapsed()
+            .unwrap()
+            .as_millis() as i64;
+        let values: Vec<String> = (0..records)
+            .map(|n| format!("{}-{n}", rand::random::<u64>()))
+            .collect();
         let new: Vec<NewRecord<'_>> = values
             .iter()
             .map(|value| NewRecord {
@@ -203,7 +216,11 @@ impl Writer {
         if self.turn % 3 == 1 {
             self.sequence += records as i32;
         }
-        let codec = if self.turn % 2 == 0 { Codec::Zstd } else { Codec::None };
+        let codec = if self.turn % 2 == 0 {
+            Codec::Zstd
+        } else {
+            Codec::None
+        };
         let spec = BatchSpec {
             producer,
             transactional: false,
@@ -250,9 +267,19 @@ async fn read_all(cluster: &Cluster, at: &TopicPartition) -> Result<(i64, i64, V
             if let Batch::Whole(found) = found.unwrap() {
                 found.check_checksum().unwrap();
                 let id = found.producer_id();
-                let id = if id.kind() == ProducerIdKind::Client { id.get() } else { -1 };
+                let id = if id.kind() == ProducerIdKind::Client {
+                    id.get()
+                } else {
+                    -1
+                };
                 let payload = records.slice_ref(found.payload());
-                seen.push((found.base_offset(), found.last_offset(), found.max_timestamp(), id, payload));
+                seen.push((
+                    found.base_offset(),
+                    found.last_offset(),
+                    found.max_timestamp(),
+                    id,
+                    payload,
+                ));
                 next = found.next_offset();
             }
         }
@@ -263,7 +290,11 @@ async fn read_all(cluster: &Cluster, at: &TopicPartition) -> Result<(i64, i64, V
 async fn assert_equal(pair: &Pair, at: &TopicPartition) {
     let source = read_all(&pair.clusters.source, at).await.unwrap();
     let copy = read_all(&pair.clusters.destination, at).await.unwrap();
-    assert_eq!((source.0, source.1), (copy.0, copy.1), "start and end of {at}");
+    assert_eq!(
+        (source.0, source.1),
+        (copy.0, copy.1),
+        "start and end of {at}"
+    );
     assert_eq!(source.2.len(), copy.2.len(), "batches of {at}");
     for (one, other) in source.2.iter().zip(&copy.2) {
         assert_eq!(one, other, "{at}");
@@ -279,7 +310,9 @@ async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 fn partitions(topic: &Arc<str>, count: i32) -> Vec<TopicPartition> {
-    (0..count).map(|partition| TopicPartition::new(topic.clone(), partition)).collect()
+    (0..count)
+        .map(|partition| TopicPartition::new(topic.clone(), partition))
+        .collect()
 }
 
 /// History with log starts inside batches, an emptied partition, a compacted topic, a topic of somebody else's; live
@@ -289,8 +322,12 @@ fn partitions(topic: &Arc<str>, count: i32) -> Vec<TopicPartition> {
 async fn a_topic_crosses_with_its_offsets() {
     show_log();
     let pair = Pair::connect().await;
-    let topic = pair.topic(Side::Source, "orders", 4, &[("retention.ms", "600000000")]).await;
-    let compacted = pair.topic(Side::Source, "table", 1, &[("cleanup.policy", "compact")]).await;
+    let topic = pair
+        .topic(Side::Source, "orders", 4, &[("retention.ms", "600000000")])
+        .await;
+    let compacted = pair
+        .topic(Side::Source, "table", 1, &[("cleanup.policy", "compact")])
+        .await;
     let taken = pair.topic(Side::Source, "taken", 1, &[]).await;
     pair.topic(Side::Destination, "taken", 1, &[]).await;
     let mut ats = partitions(&topic, 4);
@@ -352,20 +389,37 @@ async fn a_topic_crosses_with_its_offsets() {
     }
     let topics = [topic.clone(), compacted.clone()];
     let began = Instant::now();
-    let ends = running.level(&topics, Duration::ZERO, Duration::from_secs(20)).await.unwrap();
+    let ends = running
+        .level(&topics, Duration::ZERO, Duration::from_secs(20))
+        .await
+        .unwrap();
     tracing::info!(took = ?began.elapsed(), ?ends, "level");
-    assert!(running.links().iter().all(|link| {
-        link.state == LinkState::Sealed || *link.topic == *taken
-    }));
+    assert!(
+        running
+            .links()
+            .iter()
+            .all(|link| { link.state == LinkState::Sealed || *link.topic == *taken })
+    );
     for at in &ats {
         assert_equal(&pair, at).await;
     }
-    let refused = running.links().into_iter().find(|link| *link.topic == *taken).unwrap();
-    assert!(matches!(&refused.state, LinkState::Stopped(why) if why.contains("belongs to somebody")), "{refused:?}");
-    let described = topic_calls::describe(&pair.clusters.destination, &compacted).await.unwrap();
+    let refused = running
+        .links()
+        .into_iter()
+        .find(|link| *link.topic == *taken)
+        .unwrap();
+    assert!(
+        matches!(&refused.state, LinkState::Stopped(why) if why.contains("belongs to somebody")),
+        "{refused:?}"
+    );
+    let described = topic_calls::describe(&pair.clusters.destination, &compacted)
+        .await
+        .unwrap();
     assert_eq!(described.own["cleanup.policy"], "compact");
     running.apply_final_settings(&topics).await.unwrap();
-    let described = topic_calls::describe(&pair.clusters.destination, &topic).await.unwrap();
+    let described = topic_calls::describe(&pair.clusters.destination, &topic)
+        .await
+        .unwrap();
     assert_eq!(described.own["retention.ms"], "600000000");
     assert!(!described.own.contains_key("max.message.bytes"));
     running.stop().await;
@@ -374,7 +428,10 @@ async fn a_topic_crosses_with_its_offsets() {
 fn show_log() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     // The second test in a process finds the first one's subscriber, which is as good.
-    let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter(filter).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_test_writer()
+        .with_env_filter(filter)
+        .try_init();
 }
 
 /// Live writes for `LOCKGATE_TEST_SECONDS` while whoever runs this kills and restarts brokers of both clusters.
@@ -384,7 +441,9 @@ async fn a_topic_crosses_while_brokers_die() {
     show_log();
     let seconds = std::env::var("LOCKGATE_TEST_SECONDS").map_or(40, |text| text.parse().unwrap());
     let pair = Pair::connect().await;
-    let topic = pair.topic(Side::Source, "storm", 6, &[("min.insync.replicas", "1")]).await;
+    let topic = pair
+        .topic(Side::Source, "storm", 6, &[("min.insync.replicas", "1")])
+        .await;
     let ats = partitions(&topic, 6);
     let running = pair.start();
     let live = Arc::new(AtomicBool::new(true));
@@ -407,8 +466,14 @@ async fn a_topic_crosses_while_brokers_die() {
     for task in writing {
         task.await.unwrap();
     }
-    wait_for("all links copy", || running.lag(&|_| true).not_copying.is_empty()).await;
-    let ends = running.level(&[topic], Duration::from_secs(2), WITHIN).await.unwrap();
+    wait_for("all links copy", || {
+        running.lag(&|_| true).not_copying.is_empty()
+    })
+    .await;
+    let ends = running
+        .level(&[topic], Duration::from_secs(2), WITHIN)
+        .await
+        .unwrap();
     tracing::info!(?ends, "level");
     for at in &ats {
         assert_equal(&pair, at).await;

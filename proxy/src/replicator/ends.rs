@@ -60,7 +60,10 @@ async fn look(shared: &Shared, link: &Link, newest: Option<i64>) -> Result<Inspe
     let at = &link.at;
     let newest = match newest {
         Some(newest) => Some(newest),
-        None => tail(destination, at, None).await?.1.map(|tail| tail.max_timestamp),
+        None => tail(destination, at, None)
+            .await?
+            .1
+            .map(|tail| tail.max_timestamp),
     };
     let wait = settle_for(shared.config.timing.settle, newest);
     let end = settled_end(destination, at, wait).await?;

@@ -290,7 +290,10 @@ impl Engine {
         self.state == State::Copying
             && self.stamp.is_none()
             && self.writing.is_none()
-            && self.queue.front().is_some_and(|next| !keeps_id(&next.bytes))
+            && self
+                .queue
+                .front()
+                .is_some_and(|next| !keeps_id(&next.bytes))
     }
 
     /// The link's new id, journaled before this call.
@@ -498,8 +501,7 @@ fn check_batch(next: i64, batch: BatchView<'_>) -> Result<(), String> {
 
 /// Whether a batch keeps its producer id: only ids that Lockgate issued to clients mean the same on both clusters.
 fn keeps_id(bytes: &[u8]) -> bool {
-    BatchView::new(bytes)
-        .is_ok_and(|batch| batch.producer_id().kind() == ProducerIdKind::Client)
+    BatchView::new(bytes).is_ok_and(|batch| batch.producer_id().kind() == ProducerIdKind::Client)
 }
 
 #[cfg(test)]

@@ -98,7 +98,10 @@ async fn round(
         _ => shared.clusters.source.dedicated(node).await?,
     };
     let request = request(
-        asked.partitions.iter().map(|(link, from, _)| (&link.at, *from)),
+        asked
+            .partitions
+            .iter()
+            .map(|(link, from, _)| (&link.at, *from)),
         asked.max_wait_ms,
         READ_COMMITTED,
     );
@@ -111,7 +114,11 @@ async fn round(
 async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Result<()> {
     let side = shared.clusters.source.side();
     if answer.error_code != 0 {
-        return Err(crate::error::Error::kafka(side, answer.error_code, "fetching"));
+        return Err(crate::error::Error::kafka(
+            side,
+            answer.error_code,
+            "fetching",
+        ));
     }
     let by_name: HashMap<(&str, i32), &(Arc<Link>, i64, u64)> = asked
         .partitions
@@ -151,7 +158,11 @@ async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Resul
     }
     match failed {
         None => Ok(()),
-        Some((code, at)) => Err(crate::error::Error::kafka(side, code, format!("fetching {at}"))),
+        Some((code, at)) => Err(crate::error::Error::kafka(
+            side,
+            code,
+            format!("fetching {at}"),
+        )),
     }
 }
 
@@ -233,7 +244,11 @@ pub(super) async fn read_once(
         .unwrap_or_else(PartitionData::default);
     if data.error_code != 0 {
         let doing = format!("reading {at} at offset {offset}");
-        return Err(crate::error::Error::kafka(cluster.side(), data.error_code, doing));
+        return Err(crate::error::Error::kafka(
+            cluster.side(),
+            data.error_code,
+            doing,
+        ));
     }
     Ok(data.records.unwrap_or_default())
 }

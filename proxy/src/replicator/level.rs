@@ -43,7 +43,9 @@ pub(super) async fn level(
         }
     }
     let behind = behind(shared, topics);
-    let error = late(format!("the links were not level within {within:?}; behind: {behind}"));
+    let error = late(format!(
+        "the links were not level within {within:?}; behind: {behind}"
+    ));
     Err(match last {
         Some(cause) => error.because(cause),
         None => error,
@@ -102,7 +104,9 @@ async fn is_level(shared: &Shared, partitions: &[TopicPartition], first: &Ends) 
 }
 
 fn offsets(ends: &Ends) -> HashMap<TopicPartition, i64> {
-    ends.iter().map(|(at, end)| (at.clone(), end.offset)).collect()
+    ends.iter()
+        .map(|(at, end)| (at.clone(), end.offset))
+        .collect()
 }
 
 /// The links of all partitions that these topics have on the source.
@@ -111,7 +115,10 @@ fn links_of(shared: &Shared, topics: &[Arc<str>]) -> Result<Vec<Arc<Link>>> {
     let mut links = Vec::new();
     for topic in topics {
         let found = shared.links_of(&|name| name == &**topic);
-        let partitions = view.topics.get(topic).map_or(0, |topic| topic.partitions.len());
+        let partitions = view
+            .topics
+            .get(topic)
+            .map_or(0, |topic| topic.partitions.len());
         if found.len() < partitions {
             return Err(Error::refused(format!(
                 "topic {topic:?} has {partitions} partitions on the source and {} links",
@@ -155,7 +162,9 @@ pub(super) async fn copied(
             return Ok(());
         };
         if Instant::now() >= deadline {
-            return Err(late(format!("{at} is copied up to {acknowledged} of {end}")));
+            return Err(late(format!(
+                "{at} is copied up to {acknowledged} of {end}"
+            )));
         }
         wait(&mut progress, LOOK).await;
     }
@@ -173,17 +182,26 @@ pub(super) async fn readable(
         .into_iter()
         .filter(|link| ends.contains_key(&link.at))
         .collect();
-    if let Some(at) = ends.keys().find(|at| !wanted.iter().any(|link| link.at == **at)) {
+    if let Some(at) = ends
+        .keys()
+        .find(|at| !wanted.iter().any(|link| link.at == **at))
+    {
         return Err(Error::refused(format!("{at} is not copied")));
     }
     copied(shared, &wanted, ends, deadline).await?;
     let partitions: Vec<TopicPartition> = ends.keys().cloned().collect();
     let destination = &shared.clusters.destination;
     loop {
-        let missing = match destination.list_offsets(&partitions, OffsetAt::HighWatermark).await {
+        let missing = match destination
+            .list_offsets(&partitions, OffsetAt::HighWatermark)
+            .await
+        {
             Ok(watermarks) => match ends.iter().find(|(at, end)| watermarks[*at] < **end) {
                 None => return Ok(()),
-                Some((at, end)) => late(format!("{at} is readable up to {} of {end}", watermarks[at])),
+                Some((at, end)) => late(format!(
+                    "{at} is readable up to {} of {end}",
+                    watermarks[at]
+                )),
             },
             Err(error) if error.is_retriable() => {
                 // A failed refresh is reported by the cluster itself.

@@ -148,7 +148,10 @@ async fn exchange(open: &Connection, writes: &[(Arc<Link>, Write)]) -> Result<(i
 
 /// One Produce request with acks=all; the version it was sent in and its answer's body.
 async fn exchange_parts(open: &Connection, parts: &[Part<'_>]) -> Result<(i16, Bytes)> {
-    let newest = open.versions().get(produce::API_KEY).map_or(0, |range| range.1);
+    let newest = open
+        .versions()
+        .get(produce::API_KEY)
+        .map_or(0, |range| range.1);
     let version = newest.min(VERSION_MAX);
     if version < VERSION_MIN {
         let what = "the brokers do not speak Produce version 7 (Kafka 2.1)";
@@ -156,8 +159,16 @@ async fn exchange_parts(open: &Connection, parts: &[Part<'_>]) -> Result<(i16, B
     }
     let mut body = Vec::with_capacity(2 * parts.len() + 1);
     let timeout_ms = i32::try_from(PRODUCE_TIMEOUT.as_millis()).unwrap_or(i32::MAX);
-    produce::build_request(version, None, -1, timeout_ms, parts, BytesMut::new(), &mut body)
-        .map_err(|cause| Error::internal("a Produce could not be built").because(cause))?;
+    produce::build_request(
+        version,
+        None,
+        -1,
+        timeout_ms,
+        parts,
+        BytesMut::new(),
+        &mut body,
+    )
+    .map_err(|cause| Error::internal("a Produce could not be built").because(cause))?;
     let request = RawRequest {
         api_key: produce::API_KEY,
         version,
@@ -186,7 +197,11 @@ pub(super) async fn write_one(
         .map_err(|cause| unreadable().because(cause))?;
     match response.partitions.first() {
         Some(one) if one.error_code == 0 => Ok(one.base_offset),
-        Some(one) => Err(Error::kafka(open.side(), one.error_code, format!("writing to {at}"))),
+        Some(one) => Err(Error::kafka(
+            open.side(),
+            one.error_code,
+            format!("writing to {at}"),
+        )),
         None => Err(unreadable()),
     }
 }
@@ -210,13 +225,13 @@ fn outcomes(version: i16, body: &[u8], writes: &[(Arc<Link>, Write)]) -> Vec<Out
         .collect();
     writes
         .iter()
-        .map(|(link, _)| {
-            match by_name.get(&(&*link.at.topic, link.at.partition)) {
+        .map(
+            |(link, _)| match by_name.get(&(&*link.at.topic, link.at.partition)) {
                 Some((0, base_offset)) => Outcome::Written(*base_offset),
                 Some((code, _)) => refused(*code),
                 None => Outcome::Unknown,
-            }
-        })
+            },
+        )
         .collect()
 }
 

@@ -129,7 +129,9 @@ async fn prepare(shared: &Arc<Shared>, topic: &Arc<str>, links: &[Arc<Link>]) ->
     if record.aligned_partitions < links.len() {
         align_topic(shared, topic, links, &mut record, &described).await?;
     }
-    let changes = target(shared, &described, |target| target.migrating(&source_settings));
+    let changes = target(shared, &described, |target| {
+        target.migrating(&source_settings)
+    });
     topic_calls::alter(destination, topic, &changes).await?;
     if !settings::is_compact_only(&source_settings) {
         for link in links {
@@ -203,8 +205,13 @@ fn replicas(shared: &Shared, topic: &str) -> i16 {
     let configured = shared.config.topics.replication_factor;
     configured.unwrap_or_else(|| {
         let view = shared.clusters.source.view();
-        let first = view.topics.get(topic).and_then(|topic| topic.partitions.first());
-        first.map_or(1, |first| i16::try_from(first.replicas.len()).unwrap_or(i16::MAX))
+        let first = view
+            .topics
+            .get(topic)
+            .and_then(|topic| topic.partitions.first());
+        first.map_or(1, |first| {
+            i16::try_from(first.replicas.len()).unwrap_or(i16::MAX)
+        })
     })
 }
 
@@ -244,11 +251,17 @@ async fn align_topic(
     // Deletion by age, which filler needs, would also take records that were copied already.
     if record.aligned_partitions == 0 {
         let source_settings: Settings = record.settings.iter().cloned().collect();
-        let changes = target(shared, described, |target| target.aligning(&source_settings));
+        let changes = target(shared, described, |target| {
+            target.aligning(&source_settings)
+        });
         topic_calls::alter(&shared.clusters.destination, topic, &changes).await?;
     } else {
         let only: Vec<TopicPartition> = fresh.iter().map(|link| link.at.clone()).collect();
-        let starts = shared.clusters.source.list_offsets(&only, OffsetAt::LogStart).await?;
+        let starts = shared
+            .clusters
+            .source
+            .list_offsets(&only, OffsetAt::LogStart)
+            .await?;
         if let Some((at, start)) = starts.iter().find(|(_, start)| **start > 0) {
             return Err(Error::refused(format!(
                 "{at} was added on the source and begins at offset {start} already: its filler could not be deleted while the topic's other partitions hold copied records"
@@ -276,9 +289,15 @@ async fn align_topic(
 /// The source's log start may lie inside its first batch: the destination follows once that batch is copied.
 async fn follow_log_start(shared: &Shared, link: &Link) -> Result<()> {
     let only = std::slice::from_ref(&link.at);
-    let starts = shared.clusters.source.list_offsets(only, OffsetAt::LogStart);
+    let starts = shared
+        .clusters
+        .source
+        .list_offsets(only, OffsetAt::LogStart);
     let start = starts.await?[&link.at];
-    let there = shared.clusters.destination.list_offsets(only, OffsetAt::LogStart);
+    let there = shared
+        .clusters
+        .destination
+        .list_offsets(only, OffsetAt::LogStart);
     if there.await?[&link.at] < start {
         link.trim_to.store(start, Ordering::Release);
     }

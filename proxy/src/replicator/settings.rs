@@ -64,7 +64,9 @@ impl Target<'_> {
     pub(super) fn migrating(&self, source: &Settings) -> Changes {
         let mut changes = self.copied(source);
         let largest = number(source, "max.message.bytes", 0).max(MAX_MESSAGE_BYTES);
-        let cleanup = source.get("cleanup.policy").map_or("delete", String::as_str);
+        let cleanup = source
+            .get("cleanup.policy")
+            .map_or("delete", String::as_str);
         let mut fixed = vec![
             ("cleanup.policy", cleanup.to_owned()),
             ("compression.type", "producer".to_owned()),
@@ -112,10 +114,7 @@ impl Target<'_> {
             .map(|(name, value)| (name.clone(), Some(value.clone())))
             .collect();
         if let Some(replicas) = self.min_insync_replicas {
-            changes.insert(
-                "min.insync.replicas".to_owned(),
-                Some(replicas.to_string()),
-            );
+            changes.insert("min.insync.replicas".to_owned(), Some(replicas.to_string()));
         }
         changes
     }
@@ -132,7 +131,9 @@ pub(super) fn is_compact_only(source: &Settings) -> bool {
 }
 
 fn policies(source: &Settings) -> impl Iterator<Item = &str> {
-    let value = source.get("cleanup.policy").map_or("delete", String::as_str);
+    let value = source
+        .get("cleanup.policy")
+        .map_or("delete", String::as_str);
     value.split(',').map(str::trim)
 }
 
@@ -171,11 +172,17 @@ mod tests {
         let target = target(&new_brokers);
         let aligning = target.aligning(&own);
         assert_eq!(aligning["cleanup.policy"].as_deref(), Some("delete"));
-        assert_eq!(aligning["retention.ms"].as_deref(), Some(FILLER_RETENTION_MS));
+        assert_eq!(
+            aligning["retention.ms"].as_deref(),
+            Some(FILLER_RETENTION_MS)
+        );
         let migrating = target.migrating(&own);
         assert_eq!(migrating["cleanup.policy"].as_deref(), Some("compact"));
         assert_eq!(migrating["retention.ms"].as_deref(), Some("-1"));
-        assert_eq!(migrating["min.compaction.lag.ms"].as_deref(), Some("900000"));
+        assert_eq!(
+            migrating["min.compaction.lag.ms"].as_deref(),
+            Some("900000")
+        );
         assert_eq!(migrating["segment.ms"].as_deref(), Some("60000"));
         assert!(is_compact_only(&own));
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::incremental_alter_configs_request::{
@@ -50,9 +52,12 @@ pub(super) async fn describe(cluster: &Cluster, topic: &str) -> Result<Described
     let answer = cluster.call_within(Target::Any, &request, TIMEOUT).await?;
     let mut described = Described::default();
     for result in answer.results {
-        check(cluster, result.error_code, result.error_message.as_ref(), || {
-            format!("reading the settings of topic {topic:?}")
-        })?;
+        check(
+            cluster,
+            result.error_code,
+            result.error_message.as_ref(),
+            || format!("reading the settings of topic {topic:?}"),
+        )?;
         for config in result.configs {
             if let (SOURCE_TOPIC, Some(value)) = (config.config_source, &config.value) {
                 described
@@ -85,9 +90,12 @@ pub(super) async fn alter(cluster: &Cluster, topic: &str, changes: &Changes) -> 
         .call_within(Target::Controller, &request, TIMEOUT)
         .await?;
     for result in answer.responses {
-        check(cluster, result.error_code, result.error_message.as_ref(), || {
-            format!("changing the settings of topic {topic:?}")
-        })?;
+        check(
+            cluster,
+            result.error_code,
+            result.error_message.as_ref(),
+            || format!("changing the settings of topic {topic:?}"),
+        )?;
     }
     Ok(())
 }
@@ -110,9 +118,12 @@ pub(super) async fn create(
         .call_within(Target::Controller, &request, TIMEOUT)
         .await?;
     for result in answer.topics {
-        check(cluster, result.error_code, result.error_message.as_ref(), || {
-            format!("creating topic {topic:?} with replication factor {replication_factor}")
-        })?;
+        check(
+            cluster,
+            result.error_code,
+            result.error_message.as_ref(),
+            || format!("creating topic {topic:?} with replication factor {replication_factor}"),
+        )?;
     }
     Ok(())
 }
@@ -130,15 +141,22 @@ pub(super) async fn grow(cluster: &Cluster, topic: &str, partitions: i32) -> Res
         .call_within(Target::Controller, &request, TIMEOUT)
         .await?;
     for result in answer.results {
-        check(cluster, result.error_code, result.error_message.as_ref(), || {
-            format!("giving topic {topic:?} {partitions} partitions")
-        })?;
+        check(
+            cluster,
+            result.error_code,
+            result.error_message.as_ref(),
+            || format!("giving topic {topic:?} {partitions} partitions"),
+        )?;
     }
     Ok(())
 }
 
 /// Deletes the records below an offset; returns the new log start.
-pub(super) async fn delete_below(cluster: &Cluster, at: &TopicPartition, offset: i64) -> Result<i64> {
+pub(super) async fn delete_below(
+    cluster: &Cluster,
+    at: &TopicPartition,
+    offset: i64,
+) -> Result<i64> {
     let partition = DeleteRecordsPartition::default()
         .with_partition_index(at.partition)
         .with_offset(offset);
@@ -183,7 +201,11 @@ pub(super) async fn bytes_on(
             format!("asking for log sizes in {}", folder.log_dir)
         })?;
         for topic in folder.topics {
-            bytes += topic.partitions.iter().map(|one| one.partition_size).sum::<i64>();
+            bytes += topic
+                .partitions
+                .iter()
+                .map(|one| one.partition_size)
+                .sum::<i64>();
         }
     }
     Ok(bytes)
