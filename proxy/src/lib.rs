@@ -17,3 +17,6 @@ pub mod upstream;
 pub mod flip;
 pub mod replicator;
 pub mod state;
+//! Moves a live Kafka estate from one cluster to another while its clients keep running.
+
+pub mod policy;

@@ -1,0 +1,59 @@
+//! Where a group continues at the destination.
+
+use serde::de::DeserializeOwned;
+
+use crate::Problem;
+pub use crate::bindings::translation::exports::lockgate::policy::offsets::{
+    CommittedOffset, DestinationOffset, Request,
+};
+
+/// Translates committed offsets.
+pub trait TranslationPolicy: Sized + 'static {
+    /// The route's `config`.
+    type Config: DeserializeOwned;
+
+    /// Makes the policy, or says what is wrong with the configuration and where.
+    fn configure(config: Self::Config) -> Result<Self, Vec<Problem>>;
+
+    /// One answer for each offset, in the order asked; or the reason why there is none at all.
+    fn translate(&self, request: &Request) -> Result<Vec<DestinationOffset>, String>;
+}
+
+/// Makes a [`TranslationPolicy`] the policy of this crate's component. Natively it does nothing.
+#[macro_export]
+macro_rules! export_translation {
+    ($policy:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(
+            unsafe_code,
+            reason = "the exports of a component are made by the generated macro"
+        )]
+        const _: () = {
+            use $crate::bindings::translation as world;
+            use $crate::bindings::translation::exports::lockgate::policy::offsets;
+            ::std::thread_local! {
+                static POLICY: $crate::Slot<$policy> = const { $crate::Slot::new() };
+            }
+            struct Component;
+            impl offsets::Guest for Component {
+                fn configure(config: ::std::string::String) -> ::std::vec::Vec<$crate::Problem> {
+                    let make = <$policy as $crate::translation::TranslationPolicy>::configure;
+                    POLICY.with(|policy| $crate::set_up(policy, &config, make))
+                }
+                fn translate(
+                    request: offsets::Request,
+                ) -> ::std::result::Result<
+                    ::std::vec::Vec<offsets::DestinationOffset>,
+                    ::std::string::String,
+        > {
+                    POLICY.with(|policy| {
+                        policy.ask(|policy| {
+                            $crate::translation::TranslationPolicy::translate(policy, &request)
+                        })
+                    })
+                }
+            }
+            world::export!(Component with_types_in world);
+        };
+    };
+}
