@@ -15,8 +15,6 @@ pub mod session;
 pub mod upstream;
 
 pub mod flip;
+pub mod policy;
 pub mod replicator;
 pub mod state;
-//! Moves a live Kafka estate from one cluster to another while its clients keep running.
-
-pub mod policy;
