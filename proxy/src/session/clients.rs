@@ -56,4 +56,11 @@ impl Clients {
     ) -> Vec<Writer> {
         unimplemented!()
     }
+
+    /// Clients (`address/client id`) that have written topics of a route with non-transactional producer ids which
+    /// Lockgate did not issue: at the destination those would collide, so the route's gate is shut.
+    #[must_use]
+    pub fn foreign_producer_ids(&self, _route: RouteId) -> Vec<String> {
+        unimplemented!()
+    }
 }
