@@ -25,6 +25,8 @@ pub(super) struct ConnectionState {
     closed: AtomicBool,
     /// Produces written to the session's own broker and not answered yet.
     direct: AtomicUsize,
+    /// Slots that are not filled yet.
+    slots: AtomicUsize,
     changed: Notify,
     /// By route: milliseconds since `opened`, plus one; 0 is never.
     writes: Box<[AtomicU64]>,
@@ -43,6 +45,7 @@ impl ConnectionState {
             done: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             direct: AtomicUsize::new(0),
+            slots: AtomicUsize::new(0),
             changed: Notify::new(),
             writes: never(),
             reads: never(),
@@ -74,6 +77,19 @@ impl ConnectionState {
 
     pub(super) fn has_direct(&self) -> bool {
         self.direct.load(Ordering::SeqCst) > 0
+    }
+
+    pub(super) fn slot_added(&self) {
+        self.slots.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn slot_filled(&self) {
+        self.slots.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether a request has not been answered yet.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.slots.load(Ordering::SeqCst) > 0
     }
 
     async fn until(&self, over: impl Fn() -> bool) {
