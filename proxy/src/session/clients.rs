@@ -223,11 +223,4 @@ mod tests {
         assert!(!clients.is_sticky(&key(), "t", Side::Source));
         assert!(clients.writers(RouteId(1), Side::Source).is_empty());
     }
-
-    /// Clients (`address/client id`) that have written topics of a route with non-transactional producer ids which
-    /// Lockgate did not issue: at the destination those would collide, so the route's gate is shut.
-    #[must_use]
-    pub fn foreign_producer_ids(&self, _route: RouteId) -> Vec<String> {
-        unimplemented!()
-    }
 }

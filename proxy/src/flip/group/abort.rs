@@ -18,7 +18,9 @@ impl Machine {
         self.aborted_at = now;
         let strangers = self.parked.values().any(|(member, _)| member.is_none());
         let unsure = self.members.values().any(|member| {
-            !member.left && member.parked.is_some() && (member.generation.is_none() || member.expired)
+            !member.left
+                && member.parked.is_some()
+                && (member.generation.is_none() || member.expired)
         });
         self.real = strangers || unsure || self.somebody_left;
         for (id, (_, call)) in std::mem::take(&mut self.held) {

@@ -93,8 +93,14 @@ impl Placeholder {
             sync.protocol_type = joined.protocol_type.clone();
             sync.protocol_name = joined.protocol_name.clone();
         }
-        let synced =
-            call_as(&connection, client_id(), &sync, sync_version, REQUEST_TIMEOUT).await?;
+        let synced = call_as(
+            &connection,
+            client_id(),
+            &sync,
+            sync_version,
+            REQUEST_TIMEOUT,
+        )
+        .await?;
         if synced.error_code != 0 {
             return Err(failed(synced.error_code, "syncing"));
         }
@@ -127,7 +133,12 @@ async fn heartbeats(connection: Connection, beat: HeartbeatRequest) {
     loop {
         tokio::time::sleep(HEARTBEAT_INTERVAL).await;
         // An error shows where it matters: when the placeholder's id is used to commit.
-        if connection.call_within(&beat, REQUEST_TIMEOUT).await.is_err() && connection.is_closed() {
+        if connection
+            .call_within(&beat, REQUEST_TIMEOUT)
+            .await
+            .is_err()
+            && connection.is_closed()
+        {
             return;
         }
     }
