@@ -216,7 +216,7 @@ impl Writer {
         if self.turn % 3 == 1 {
             self.sequence += records as i32;
         }
-        let codec = if self.turn % 2 == 0 {
+        let codec = if self.turn.is_multiple_of(2) {
             Codec::Zstd
         } else {
             Codec::None
@@ -350,6 +350,10 @@ async fn a_topic_crosses_with_its_offsets() {
     writers.push(pair.writer(&ats[4]).await);
     writers[4].write(50).await;
 
+    // Cut off while filler is written, then while history is copied.
+    let early = pair.start();
+    tokio::time::sleep(Duration::from_millis(2_300)).await;
+    early.abort();
     let started = Instant::now();
     let first = pair.start();
     wait_for("something is copied", || {
