@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_wire::batch::{Batch, Batches};
 use lockgate_wire::producer_id::{ProducerId, ProducerIdKind};
-use lockgate_wire::records::{BatchSpec, Codec, NewRecord, Producer, batch};
+use lockgate_wire::records::{BatchSpec, Codec, NewRecord, Producer, batch, filler};
 
 use super::fetch::read_once;
 use super::handle::Replicator;
@@ -438,7 +438,23 @@ fn show_log() {
         .try_init();
 }
 
-/// Live writes for `LOCKGATE_TEST_SECONDS` while whoever runs this kills and restarts brokers of both clusters.
+/// Two million records of history, nearly all of them deleted again.
+async fn begin_deep(pair: &Pair, at: &TopicPartition) {
+    let writer = pair.writer(at).await;
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let history = filler(100_000, now.as_millis() as i64, None).unwrap();
+    for _ in 0..20 {
+        write_one(&writer.connection, at, history.clone())
+            .await
+            .unwrap();
+    }
+    topic_calls::delete_below(&pair.clusters.source, at, 1_950_123)
+        .await
+        .unwrap();
+}
+
+/// Live writes for `LOCKGATE_TEST_SECONDS` while the replicator is cut off and started again, and whoever runs this
+/// kills and restarts brokers of both clusters.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs two real clusters and somebody who kills their brokers"]
 async fn a_topic_crosses_while_brokers_die() {
@@ -448,8 +464,12 @@ async fn a_topic_crosses_while_brokers_die() {
     let topic = pair
         .topic(Side::Source, "storm", 6, &[("min.insync.replicas", "1")])
         .await;
-    let ats = partitions(&topic, 6);
-    let running = pair.start();
+    let deep = pair.topic(Side::Source, "deep", 2, &[]).await;
+    let mut ats = partitions(&topic, 6);
+    for at in partitions(&deep, 2) {
+        begin_deep(&pair, &at).await;
+    }
+    let mut running = pair.start();
     let live = Arc::new(AtomicBool::new(true));
     let mut writing = Vec::new();
     for at in &ats {
@@ -461,21 +481,28 @@ async fn a_topic_crosses_while_brokers_die() {
             }
         }));
     }
-    for _ in 0..seconds / 2 {
+    for tick in 1..=seconds / 2 {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let lag = running.lag(&|_| true);
         tracing::info!(records = lag.records, ms = lag.ms_max, not_copying = ?lag.not_copying, "lag");
+        if tick % 6 == 0 {
+            tracing::info!("the replicator is cut off and started again");
+            running.abort();
+            running = pair.start();
+        }
     }
     live.store(false, Ordering::Relaxed);
     for task in writing {
         task.await.unwrap();
     }
     wait_for("all links copy", || {
-        running.lag(&|_| true).not_copying.is_empty()
+        let lag = running.lag(&|_| true);
+        lag.partitions == 8 && lag.not_copying.is_empty()
     })
     .await;
+    ats.extend(partitions(&deep, 2));
     let ends = running
-        .level(&[topic], Duration::from_secs(2), WITHIN)
+        .level(&[topic, deep], Duration::from_secs(2), WITHIN)
         .await
         .unwrap();
     tracing::info!(?ends, "level");
