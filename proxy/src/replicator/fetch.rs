@@ -12,7 +12,7 @@ use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName}
 use kafka_protocol::protocol::StrBytes;
 
 use super::link::{Link, Shared, wait};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::upstream::Connection;
 use crate::words::{TopicPartition, UpstreamNode};
 
@@ -24,6 +24,8 @@ const MAX_WAIT_FULL_MS: i32 = 10;
 const PARTITION_BYTES_MAX: i32 = 1 << 20;
 /// Bytes of one answer.
 const ANSWER_BYTES_MAX: i32 = 16 << 20;
+/// Bytes from one broker that may wait to be written, all partitions together.
+const BUFFERED_BYTES_MAX: usize = 128 << 20;
 /// How long an answer may take before the connection is given up.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a loop without work waits at most.
@@ -32,6 +34,7 @@ const IDLE: Duration = Duration::from_millis(100);
 const BACKOFF: Duration = Duration::from_millis(300);
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
@@ -39,10 +42,12 @@ const READ_COMMITTED: i8 = 1;
 pub(super) async fn run(shared: Arc<Shared>, node: UpstreamNode) {
     let mut connection: Option<Connection> = None;
     let mut progress = shared.progress.subscribe();
+    let mut turn = 0;
     let mut stopping = shared.stopping.subscribe();
     while !shared.is_stopping() {
         progress.borrow_and_update();
-        let asked = gather(&shared, node);
+        turn += 1;
+        let asked = gather(&shared, node, turn);
         if asked.partitions.is_empty() {
             wait(&mut progress, IDLE).await;
             continue;
@@ -67,22 +72,30 @@ struct Asked {
     max_wait_ms: i32,
 }
 
-fn gather(shared: &Shared, node: UpstreamNode) -> Asked {
+/// What can be fetched now. `turn` moves the first partition: a broker fills its answer in the order asked.
+fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Asked {
     let view = shared.clusters.source.view();
+    let links = shared.links();
     let mut asked = Asked {
         partitions: Vec::new(),
         max_wait_ms: MAX_WAIT_MS,
     };
-    for link in shared.links().iter() {
+    let mut buffered = 0;
+    let (before, after) = links.split_at(turn % links.len().max(1));
+    for link in after.iter().chain(before) {
         if view.leader(&link.at.topic, link.at.partition) != Some(node) {
             continue;
         }
         let engine = link.engine();
+        buffered += engine.pending_bytes();
         if let Some((offset, token)) = engine.fetch_wanted() {
             asked.partitions.push((link.clone(), offset, token));
         } else if engine.is_full() {
             asked.max_wait_ms = MAX_WAIT_FULL_MS;
         }
+    }
+    if buffered > BUFFERED_BYTES_MAX {
+        asked.partitions.clear();
     }
     asked
 }
@@ -114,11 +127,7 @@ async fn round(
 async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Result<()> {
     let side = shared.clusters.source.side();
     if answer.error_code != 0 {
-        return Err(crate::error::Error::kafka(
-            side,
-            answer.error_code,
-            "fetching",
-        ));
+        return Err(Error::kafka(side, answer.error_code, "fetching"));
     }
     let by_name: HashMap<(&str, i32), &(Arc<Link>, i64, u64)> = asked
         .partitions
@@ -143,6 +152,9 @@ async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Resul
                     wanting |= engine.wants_activation();
                 }
                 OFFSET_OUT_OF_RANGE => out_of_range.push(link.clone()),
+                TOPIC_AUTHORIZATION_FAILED => link
+                    .engine()
+                    .stop("the source does not let Lockgate read the topic"),
                 code => failed = Some((code, link.at.clone())),
             }
         }
@@ -158,11 +170,7 @@ async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Resul
     }
     match failed {
         None => Ok(()),
-        Some((code, at)) => Err(crate::error::Error::kafka(
-            side,
-            code,
-            format!("fetching {at}"),
-        )),
+        Some((code, at)) => Err(Error::kafka(side, code, format!("fetching {at}"))),
     }
 }
 
@@ -242,13 +250,14 @@ pub(super) async fn read_once(
         .flat_map(|topic| topic.partitions)
         .next()
         .unwrap_or_else(PartitionData::default);
+    if data.error_code == OFFSET_OUT_OF_RANGE {
+        // The log start moved since the caller asked for it; the next try asks again.
+        let what = format!("offset {offset} of {at} is outside the log now");
+        return Err(Error::new(cluster.side(), Kind::TimedOut, what));
+    }
     if data.error_code != 0 {
         let doing = format!("reading {at} at offset {offset}");
-        return Err(crate::error::Error::kafka(
-            cluster.side(),
-            data.error_code,
-            doing,
-        ));
+        return Err(Error::kafka(cluster.side(), data.error_code, doing));
     }
     Ok(data.records.unwrap_or_default())
 }

@@ -9,10 +9,13 @@ use super::engine::State;
 use super::link::{Link, Shared, wait};
 use crate::error::{Error, Kind, Origin, Result};
 use crate::upstream::{LogEnd, OffsetAt};
-use crate::words::TopicPartition;
+use crate::words::{Side, TopicPartition};
 
 /// How long a waiter waits for progress before it looks again by itself.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// A topic that the source does not name now; it may lack a leader for a moment.
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 type Ends = HashMap<TopicPartition, LogEnd>;
 
@@ -59,7 +62,7 @@ async fn attempt(
     still_for: Duration,
     deadline: Instant,
 ) -> Result<Option<HashMap<TopicPartition, i64>>> {
-    let links = links_of(shared, topics)?;
+    let links = links_of(shared, topics).await?;
     let partitions: Vec<TopicPartition> = links.iter().map(|link| link.at.clone()).collect();
     if partitions.is_empty() {
         return Ok(Some(HashMap::new()));
@@ -73,16 +76,21 @@ async fn attempt(
     // Sealed before the second look: from here on nothing is on its way from Lockgate.
     for link in &links {
         if !link.engine().seal(ends[&link.at]) {
+            resume(&links);
             return Ok(None);
         }
     }
     let proven = is_level(shared, &partitions, &first).await;
     if !matches!(proven, Ok(true)) {
-        for link in &links {
-            link.engine().resume();
-        }
+        resume(&links);
     }
     Ok(proven?.then_some(ends))
+}
+
+fn resume(links: &[Arc<Link>]) {
+    for link in links {
+        link.engine().resume();
+    }
 }
 
 /// The second look.
@@ -110,8 +118,9 @@ fn offsets(ends: &Ends) -> HashMap<TopicPartition, i64> {
 }
 
 /// The links of all partitions that these topics have on the source.
-fn links_of(shared: &Shared, topics: &[Arc<str>]) -> Result<Vec<Arc<Link>>> {
-    let view = shared.clusters.source.view();
+async fn links_of(shared: &Shared, topics: &[Arc<str>]) -> Result<Vec<Arc<Link>>> {
+    // A topic or partition may have been made a moment before the fence.
+    let view = shared.clusters.source.refresh().await?;
     let mut links = Vec::new();
     for topic in topics {
         let found = shared.links_of(&|name| name == &**topic);
@@ -119,6 +128,10 @@ fn links_of(shared: &Shared, topics: &[Arc<str>]) -> Result<Vec<Arc<Link>>> {
             .topics
             .get(topic)
             .map_or(0, |topic| topic.partitions.len());
+        if partitions == 0 {
+            let what = format!("looking for topic {topic:?}");
+            return Err(Error::kafka(Side::Source, UNKNOWN_TOPIC_OR_PARTITION, what));
+        }
         if found.len() < partitions {
             return Err(Error::refused(format!(
                 "topic {topic:?} has {partitions} partitions on the source and {} links",

@@ -77,8 +77,7 @@ fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Vec<(Arc<Link>, W
     let now = shared.now_ms();
     let mut bytes = 0;
     let mut writes = Vec::new();
-    let first = turn % links.len().max(1);
-    let (after, before) = (&links[first..], &links[..first]);
+    let (before, after) = links.split_at(turn % links.len().max(1));
     for link in after.iter().chain(before) {
         if bytes >= REQUEST_BYTES_MAX {
             break;

@@ -168,15 +168,19 @@ pub(super) async fn delete_below(
         .with_timeout_ms(TIMEOUT_MS);
     let target = Target::Leader(&at.topic, at.partition);
     let answer = cluster.call_within(target, &request, TIMEOUT).await?;
-    let results = answer.topics.iter().flat_map(|topic| &topic.partitions);
-    for result in results {
-        check(cluster, result.error_code, None, || {
-            format!("deleting the records of {at} below {offset}")
-        })?;
-        return Ok(result.low_watermark);
-    }
-    let what = format!("the answer to DeleteRecords leaves out {at}");
-    Err(Error::new(cluster.side(), Kind::Malformed, what))
+    let Some(result) = answer
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .next()
+    else {
+        let what = format!("the answer to DeleteRecords leaves out {at}");
+        return Err(Error::new(cluster.side(), Kind::Malformed, what));
+    };
+    check(cluster, result.error_code, None, || {
+        format!("deleting the records of {at} below {offset}")
+    })?;
+    Ok(result.low_watermark)
 }
 
 /// The bytes that a partition takes on one broker.
