@@ -18,7 +18,9 @@ impl Machine {
         self.aborted_at = now;
         let strangers = self.parked.values().any(|(member, _)| member.is_none());
         let unsure = self.members.values().any(|member| {
-            !member.left && member.parked.is_some() && (member.generation.is_none() || member.expired)
+            !member.left
+                && member.parked.is_some()
+                && (member.generation.is_none() || member.expired)
         });
         self.real = strangers || unsure || self.somebody_left;
         for (id, (_, call)) in std::mem::take(&mut self.held) {
@@ -83,13 +85,14 @@ impl Machine {
                 self.rejoin(id, Some(member), call, out);
             }
             GroupRequest::Sync(sync) => {
-                let replayed = self
+                let member = self
                     .members
                     .get_mut(sync.member_id.as_str())
-                    .filter(|member| member.generation == Some(sync.generation_id))
-                    .filter(|member| std::mem::take(&mut member.replayed));
-                match replayed {
+                    .filter(|member| member.replayed)
+                    .filter(|member| member.generation == Some(sync.generation_id));
+                match member {
                     Some(member) => {
+                        member.replayed = false;
                         let answer = answers::unchanged_sync(
                             member.assignment.clone(),
                             &self.protocol,

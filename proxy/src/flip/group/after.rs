@@ -65,9 +65,7 @@ impl Machine {
             }
             return;
         }
-        if succeeded
-            && let Some(former) = member.and_then(|member| self.former.get_mut(&member))
-        {
+        if succeeded && let Some(former) = member.and_then(|member| self.former.get_mut(&member)) {
             former.now = Some((response.member_id.to_string(), response.generation_id));
         }
         out.push(Command::Answer(
@@ -124,13 +122,7 @@ impl Machine {
         self.to_new_home(id, request, false, out);
     }
 
-    fn to_new_home(
-        &self,
-        id: CallId,
-        request: GroupRequest,
-        watch: bool,
-        out: &mut Vec<Command>,
-    ) {
+    fn to_new_home(&self, id: CallId, request: GroupRequest, watch: bool, out: &mut Vec<Command>) {
         out.push(Command::Forward {
             id,
             side: self.to,

@@ -22,7 +22,10 @@ pub(super) fn version<R: OwnRequest>(connection: &Connection, cap: i16) -> Resul
             Error::new(
                 connection.side(),
                 Kind::UnsupportedVersion,
-                format!("the broker does not speak a usable version of API {}", R::KEY),
+                format!(
+                    "the broker does not speak a usable version of API {}",
+                    R::KEY
+                ),
             )
         })
 }

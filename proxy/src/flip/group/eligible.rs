@@ -69,13 +69,15 @@ pub fn judge(described: &DescribedGroup) -> Result<Movable, Unmovable> {
         )));
     }
     if !EAGER.contains(&protocol.as_str()) {
-        return Err(Unmovable::lasting(if protocol.starts_with("cooperative") || protocol == "stream" {
-            format!(
-                "the group rebalances cooperatively ({protocol}); moving cooperative groups is not built yet"
-            )
-        } else {
-            format!("assignor {protocol:?} is not known to be eager")
-        }));
+        return Err(Unmovable::lasting(
+            if protocol.starts_with("cooperative") || protocol == "stream" {
+                format!(
+                    "the group rebalances cooperatively ({protocol}); moving cooperative groups is not built yet"
+                )
+            } else {
+                format!("assignor {protocol:?} is not known to be eager")
+            },
+        ));
     }
     let Some(first) = described.members.first() else {
         return Err(Unmovable::lasting(
@@ -115,7 +117,12 @@ mod tests {
     fn eager_consumer_groups_at_rest_move() {
         let movable = judge(&group("Stable", "consumer", "range")).unwrap();
         assert_eq!(movable.members.len(), 1);
-        assert!(judge(&group("Empty", "consumer", "")).unwrap().members.is_empty());
+        assert!(
+            judge(&group("Empty", "consumer", ""))
+                .unwrap()
+                .members
+                .is_empty()
+        );
     }
 
     #[test]

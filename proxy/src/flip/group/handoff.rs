@@ -80,6 +80,10 @@ pub(super) async fn registered(cluster: &Cluster, group: &str, members: usize) {
         }
     };
     if tokio::time::timeout(REGISTERED_MAX, poll).await.is_err() {
-        tracing::warn!(group, members, "not all members have joined the new home yet");
+        tracing::warn!(
+            group,
+            members,
+            "not all members have joined the new home yet"
+        );
     }
 }

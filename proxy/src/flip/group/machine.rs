@@ -430,11 +430,8 @@ impl Machine {
                     self.detach(out);
                 }
             }
-            Phase::Copying
-            | Phase::Journaling
-            | Phase::Handoff
-            | Phase::Moved
-            | Phase::Aborted => {}
+            Phase::Copying | Phase::Journaling | Phase::Handoff | Phase::Moved | Phase::Aborted => {
+            }
         }
     }
 

@@ -16,5 +16,5 @@ mod placeholder;
 mod prepare;
 mod run;
 
-pub(super) use run::{MoveFailure, move_group, resume};
 pub(super) use prepare::judge;
+pub(super) use run::{MoveFailure, move_group, resume};

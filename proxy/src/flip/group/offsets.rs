@@ -46,7 +46,13 @@ pub(super) async fn copy(
     }
     wait_until_copied(deps, from, &committed).await?;
     let translated = translate(deps, route, group, from.other(), &committed).await?;
-    commit(deps.clusters.on(from.other()), group, &committer, &translated).await
+    commit(
+        deps.clusters.on(from.other()),
+        group,
+        &committer,
+        &translated,
+    )
+    .await
 }
 
 async fn committed(cluster: &Cluster, group: &str) -> Result<Vec<CommittedOffset>> {
@@ -136,7 +142,11 @@ async fn translate(
     };
     let answers = match deps.policies.get(route.0) {
         Some(policies) => policies.translation.translate(&request).await,
-        None => crate::policy::Translation::default().translate(&request).await,
+        None => {
+            crate::policy::Translation::default()
+                .translate(&request)
+                .await
+        }
     }
     .map_err(|fault| Error::internal("the translation policy failed").because(fault))?;
     if answers.len() != committed.len() {
@@ -164,10 +174,13 @@ async fn translate(
             Ok(offset) => offset,
             Err(what) => {
                 let at = at(asked);
-                let found = cluster.list_offsets(std::slice::from_ref(&at), what).await?;
-                found.get(&at).copied().ok_or_else(|| {
-                    Error::internal(format!("no offset was answered for {at}"))
-                })?
+                let found = cluster
+                    .list_offsets(std::slice::from_ref(&at), what)
+                    .await?;
+                found
+                    .get(&at)
+                    .copied()
+                    .ok_or_else(|| Error::internal(format!("no offset was answered for {at}")))?
             }
         };
         translated.push(CommittedOffset {

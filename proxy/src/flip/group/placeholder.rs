@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::{
@@ -93,8 +92,14 @@ impl Placeholder {
             sync.protocol_type = joined.protocol_type.clone();
             sync.protocol_name = joined.protocol_name.clone();
         }
-        let synced =
-            call_as(&connection, client_id(), &sync, sync_version, REQUEST_TIMEOUT).await?;
+        let synced = call_as(
+            &connection,
+            client_id(),
+            &sync,
+            sync_version,
+            REQUEST_TIMEOUT,
+        )
+        .await?;
         if synced.error_code != 0 {
             return Err(failed(synced.error_code, "syncing"));
         }
@@ -127,7 +132,12 @@ async fn heartbeats(connection: Connection, beat: HeartbeatRequest) {
     loop {
         tokio::time::sleep(HEARTBEAT_INTERVAL).await;
         // An error shows where it matters: when the placeholder's id is used to commit.
-        if connection.call_within(&beat, REQUEST_TIMEOUT).await.is_err() && connection.is_closed() {
+        if connection
+            .call_within(&beat, REQUEST_TIMEOUT)
+            .await
+            .is_err()
+            && connection.is_closed()
+        {
             return;
         }
     }
@@ -215,5 +225,5 @@ pub(super) async fn beat(
 
 /// What a placeholder of an empty group would be: nobody, outside any generation.
 pub(super) fn nobody() -> (StrBytes, i32) {
-    (StrBytes::from(Bytes::new()), -1)
+    (StrBytes::default(), -1)
 }

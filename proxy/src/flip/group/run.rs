@@ -134,12 +134,7 @@ pub(in crate::flip) async fn move_group(
 }
 
 /// Sets up the desk of a group that moved before this process started.
-pub(in crate::flip) fn resume(
-    deps: &Arc<Deps>,
-    route: RouteId,
-    group: &str,
-    record: &GroupRecord,
-) {
+pub(in crate::flip) fn resume(deps: &Arc<Deps>, route: RouteId, group: &str, record: &GroupRecord) {
     let to = record.home;
     let (calls, door) = open_door();
     let (events, inbox) = mpsc::unbounded_channel();
@@ -173,12 +168,7 @@ fn open_door() -> (mpsc::UnboundedReceiver<DeskCall>, Arc<GroupDesk>) {
     (inbox, Arc::new(GroupDesk { calls }))
 }
 
-async fn leave_former(
-    deps: &Deps,
-    from: Side,
-    group: &str,
-    members: &[(String, Option<String>)],
-) {
+async fn leave_former(deps: &Deps, from: Side, group: &str, members: &[(String, Option<String>)]) {
     // Best effort: sessions that are left behind end by themselves.
     if let Err(error) = placeholder::leave_at(deps.clusters.on(from), group, members).await {
         tracing::info!(group, %error, "former members could not leave their former home");
@@ -290,7 +280,9 @@ impl Desk {
         self.described_at = Some(Instant::now());
         let (deps, group, from) = (self.deps.clone(), self.group.clone(), self.from);
         self.later(async move {
-            let described = survey::describe(deps.clusters.on(from), &group).await.ok()?;
+            let described = survey::describe(deps.clusters.on(from), &group)
+                .await
+                .ok()?;
             let members = described.members.iter().map(|m| m.member_id.to_string());
             let members = members.collect();
             Some(Event::Described(described.group_state.to_string(), members))
@@ -365,10 +357,11 @@ impl Desk {
             Command::Commit(id, request) => {
                 let (deps, group, to) = (self.deps.clone(), self.group.clone(), self.from.other());
                 self.later(async move {
-                    let answer = deps
-                        .clusters
-                        .on(to)
-                        .call_within(Target::Group(&group), &request, LATE_COMMIT_MAX);
+                    let answer = deps.clusters.on(to).call_within(
+                        Target::Group(&group),
+                        &request,
+                        LATE_COMMIT_MAX,
+                    );
                     let answer = tokio::time::timeout(LATE_COMMIT_MAX, answer).await;
                     Some(Event::CommitAnswered(id, answer.ok().and_then(Result::ok)))
                 });
@@ -431,7 +424,9 @@ impl Desk {
     fn journal(&self, former: Vec<String>) {
         self.step("journal");
         let (deps, group, from) = (self.deps.clone(), self.group.clone(), self.from);
-        self.later(async move { Some(Event::Journaled(journal(&deps, &group, from, former).await)) });
+        self.later(
+            async move { Some(Event::Journaled(journal(&deps, &group, from, former).await)) },
+        );
     }
 
     fn await_registration(&self, joins: usize) {

@@ -207,9 +207,7 @@ impl Machine {
 
     fn drained(&mut self, now: Duration, drained: Drained) -> Vec<Command> {
         match drained {
-            Drained::TimedOut => {
-                self.lift("writes in flight were not answered in time".to_owned())
-            }
+            Drained::TimedOut => self.lift("writes in flight were not answered in time".to_owned()),
             Drained::Answered | Drained::WithLosses if now < self.deadline => {
                 self.phase = Phase::Leveling;
                 vec![Command::Level {

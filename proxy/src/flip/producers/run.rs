@@ -78,7 +78,11 @@ pub(in crate::flip) async fn resume(deps: &Deps, route: RouteId, mut flip: FlipR
         route,
         name: snapshot.table.name(route).to_owned(),
         to: flip.to,
-        topics: flip.topics.iter().map(|topic| topic.as_str().into()).collect(),
+        topics: flip
+            .topics
+            .iter()
+            .map(|topic| topic.as_str().into())
+            .collect(),
         before,
         progress: None,
     };
