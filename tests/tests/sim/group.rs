@@ -24,7 +24,7 @@ use rand::{Rng, SeedableRng};
 
 use super::coordinator::{Coordinator, Waiter};
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 2_000;
 const STEP: Duration = Duration::from_millis(20);
 const END: Duration = Duration::from_secs(60);
 /// After this nothing fails or stalls any more, so that the run can come to rest.
@@ -281,6 +281,8 @@ impl World {
                     "seed {}: lifted after the journal",
                     self.seed
                 );
+                // The loop takes the placeholder out with the abort.
+                self.soon(Due::Leave(Side::Destination, "placeholder".to_owned()));
                 assert!(
                     self.outcome.replace(Err(why)).is_none(),
                     "seed {}",
@@ -392,7 +394,12 @@ impl World {
             .find(|client| client.call.as_ref().is_some_and(|(call, _)| *call == id))
         else {
             // The client is gone. Whoever joined without a client is expelled when its session ends.
-            if let GroupResponse::Join(joined) = response {
+            if let GroupResponse::Join(joined) = response
+                && self
+                    .clients
+                    .iter()
+                    .all(|client| client.id != joined.member_id.as_str())
+            {
                 self.source.leave(&joined.member_id);
                 self.destination.leave(&joined.member_id);
             }
@@ -430,10 +437,19 @@ impl World {
 
     fn disconnected(&mut self, id: u64) {
         let lost = |client: &&mut Client| client.call.as_ref().is_some_and(|(call, _)| *call == id);
-        if let Some(client) = self.clients.iter_mut().find(lost)
-            && let Some((_, GroupRequest::Sync(_))) = client.call.take()
-        {
-            client.mode = Mode::MustJoin;
+        let Some(client) = self.clients.iter_mut().find(lost) else {
+            return;
+        };
+        match client.call.take() {
+            Some((_, GroupRequest::Sync(_))) => client.mode = Mode::MustJoin,
+            Some((_, GroupRequest::Leave(_))) => {
+                // It does not come back; the coordinator may not have heard, then its session ends.
+                client.mode = Mode::Gone;
+                let member = client.id.clone();
+                self.soon(Due::Leave(Side::Source, member.clone()));
+                self.soon(Due::Leave(Side::Destination, member));
+            }
+            _ => {}
         }
     }
 
@@ -501,6 +517,8 @@ impl World {
                 client.mode = Mode::MustJoin;
                 return;
             }
+            // A client that has not joined yet has nothing else to say.
+            _ if client.id.is_empty() => return,
             _ if leaves => GroupRequest::Leave(LeaveGroupRequest::default().with_member_id(member)),
             _ if now >= client.next_beat => {
                 client.next_beat = now + Duration::from_secs(3);
