@@ -21,32 +21,27 @@ pub trait CutoverPolicy: Sized + 'static {
 }
 
 /// Makes a [`CutoverPolicy`] the policy of this crate's component. Natively it does nothing.
+#[rustfmt::skip] // rustfmt cannot read the last line and indents differently at every run.
 #[macro_export]
 macro_rules! export_cutover {
     ($policy:ty) => {
         #[cfg(target_arch = "wasm32")]
-        #[allow(
-            unsafe_code,
-            reason = "the exports of a component are made by the generated macro"
-        )]
+        #[allow(unsafe_code, reason = "the exports of a component are made by the generated macro")]
         const _: () = {
             use $crate::bindings::cutover as world;
-            use $crate::bindings::cutover::exports::lockgate::policy::steps;
+            use $crate::cutover::CutoverPolicy;
+            use world::exports::lockgate::policy::steps;
+
             ::std::thread_local! {
                 static POLICY: $crate::Slot<$policy> = const { $crate::Slot::new() };
             }
             struct Component;
             impl steps::Guest for Component {
-                fn configure(config: ::std::string::String) -> ::std::vec::Vec<$crate::Problem> {
-                    let make = <$policy as $crate::cutover::CutoverPolicy>::configure;
-                    POLICY.with(|policy| $crate::set_up(policy, &config, make))
+                fn configure(config: String) -> Vec<$crate::Problem> {
+                    POLICY.with(|policy| $crate::set_up(policy, &config, <$policy as CutoverPolicy>::configure))
                 }
                 fn next_step(status: steps::RouteStatus) -> steps::Proposal {
-                    POLICY.with(|policy| {
-                        policy.ask(|policy| {
-                    $crate::cutover::CutoverPolicy::next_step(policy, &status)
-                        })
-                    })
+                    POLICY.with(|policy| policy.ask(|policy| CutoverPolicy::next_step(policy, &status)))
                 }
             }
             world::export!(Component with_types_in world);

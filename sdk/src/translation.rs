@@ -20,37 +20,29 @@ pub trait TranslationPolicy: Sized + 'static {
 }
 
 /// Makes a [`TranslationPolicy`] the policy of this crate's component. Natively it does nothing.
+#[rustfmt::skip] // rustfmt cannot read the last line and indents differently at every run.
 #[macro_export]
 macro_rules! export_translation {
     ($policy:ty) => {
         #[cfg(target_arch = "wasm32")]
-        #[allow(
-            unsafe_code,
-            reason = "the exports of a component are made by the generated macro"
-        )]
+        #[allow(unsafe_code, reason = "the exports of a component are made by the generated macro")]
         const _: () = {
             use $crate::bindings::translation as world;
-            use $crate::bindings::translation::exports::lockgate::policy::offsets;
+            use $crate::translation::TranslationPolicy;
+            use world::exports::lockgate::policy::offsets;
+
             ::std::thread_local! {
                 static POLICY: $crate::Slot<$policy> = const { $crate::Slot::new() };
             }
             struct Component;
             impl offsets::Guest for Component {
-                fn configure(config: ::std::string::String) -> ::std::vec::Vec<$crate::Problem> {
-                    let make = <$policy as $crate::translation::TranslationPolicy>::configure;
-                    POLICY.with(|policy| $crate::set_up(policy, &config, make))
+                fn configure(config: String) -> Vec<$crate::Problem> {
+                    POLICY.with(|policy| $crate::set_up(policy, &config, <$policy as TranslationPolicy>::configure))
                 }
                 fn translate(
                     request: offsets::Request,
-                ) -> ::std::result::Result<
-                    ::std::vec::Vec<offsets::DestinationOffset>,
-                    ::std::string::String,
-        > {
-                    POLICY.with(|policy| {
-                        policy.ask(|policy| {
-                            $crate::translation::TranslationPolicy::translate(policy, &request)
-                        })
-                    })
+                ) -> Result<Vec<offsets::DestinationOffset>, String> {
+                    POLICY.with(|policy| policy.ask(|policy| TranslationPolicy::translate(policy, &request)))
                 }
             }
             world::export!(Component with_types_in world);

@@ -30,7 +30,7 @@ enum Toolchain {
 }
 
 /// Builds every policy under `<root>/plugins` and returns the components, `<root>/target/policies/<name>.wasm`.
-pub fn build_policies(root: &Path, target_dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn build_policies(root: &Path, target_dir: &Path) -> Result<Vec<PathBuf>> {
     let names = policy_names(root)?;
     let toolchain = find_toolchain()?;
     compile(root, target_dir, &names, &toolchain)?;
@@ -184,7 +184,7 @@ fn componentize(name: &str, modules: &Path, components: &Path) -> Result<PathBuf
     let component = ComponentEncoder::default()
         .validate(true)
         .module(&bytes)
-        .and_then(|mut encoder| encoder.encode())
+        .and_then(|encoder| encoder.encode())
         .with_context(|| format!("plugins/{name} does not make a component"))?;
     // A running Lockgate may be reading the old file: replace it whole.
     let path = components.join(format!("{name}.wasm"));

@@ -154,7 +154,7 @@ fn stopped(status: &RouteStatus) -> Option<String> {
     let first = status.lag.stopped.first()?;
     let count = status.lag.stopped.len();
     Some(format!(
-        "{count} links are stopped; {}-{}: {}",
+        "links that are stopped: {count}; {}-{}: {}",
         first.topic, first.partition, first.reason
     ))
 }

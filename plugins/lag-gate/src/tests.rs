@@ -130,7 +130,7 @@ fn a_stopped_link_is_named() {
     status.lag.stopped.push(link);
     assert_eq!(
         reason(gate(Moves::Groups).next_step(&status)),
-        "1 links are stopped; orders-7: a hole at 12"
+        "links that are stopped: 1; orders-7: a hole at 12"
     );
 }
 

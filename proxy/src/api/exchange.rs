@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::config::Config;
 use crate::route::{Routes, Snapshot};
-use crate::session::{ClientKey, Clients, OwnBroker};
+use crate::session::{ClientKey, Clients, Forwards, OwnBroker};
 use crate::state::Store;
 use crate::upstream::Clusters;
 use crate::words::Side;
@@ -33,4 +35,8 @@ pub struct Exchange<'a> {
     pub side: Side,
     /// The broker behind the connection; none when it is gone, then only what needs no broker is answered.
     pub own: Option<OwnBroker>,
+    /// This session's connections to other brokers.
+    pub forwards: &'a Forwards,
+    /// True once another request waits behind this one on the same connection; a held Heartbeat is then released.
+    pub queued: watch::Receiver<bool>,
 }

@@ -18,7 +18,7 @@ pub enum Cutover {
     /// The operator, through the admin API.
     BuiltIn(Manual),
     /// A component.
-    Wasm(WasmCutover),
+    Wasm(Box<WasmCutover>),
 }
 
 /// The built-in cutover policy: every step is the operator's.

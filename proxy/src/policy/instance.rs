@@ -80,8 +80,14 @@ impl<W: World> Loaded<W> {
         };
         prepare(&mut warm.store, &self.limits, self.limits.deadline);
         let answer = warm.world.ask(&mut warm.store, question).await;
-        let answer =
-            answer.map_err(|error| self.fault_of(&error, warm.store.data(), "did not answer"))?;
+        let answer = answer.map_err(|error| {
+            self.fault_of(
+                &error,
+                warm.store.data(),
+                self.limits.deadline,
+                "did not answer",
+            )
+        })?;
         *slot = Some(warm);
         answer.map_err(|reason| {
             self.fault(
@@ -113,12 +119,14 @@ impl<W: World> Loaded<W> {
         let deadline = self.limits.deadline.saturating_mul(SET_UP_DEADLINE_FACTOR);
         prepare(&mut store, &self.limits, deadline);
         let world = W::instantiate(&self.pre, &mut store).await;
-        let world = world
-            .map_err(|error| self.fault_of(&error, store.data(), "could not be instantiated"))?;
+        let world = world.map_err(|error| {
+            self.fault_of(&error, store.data(), deadline, "could not be instantiated")
+        })?;
         prepare(&mut store, &self.limits, deadline);
         let problems = world.configure(&mut store, &self.config).await;
-        let problems = problems
-            .map_err(|error| self.fault_of(&error, store.data(), "could not be configured"))?;
+        let problems = problems.map_err(|error| {
+            self.fault_of(&error, store.data(), deadline, "could not be configured")
+        })?;
         if problems.is_empty() {
             return Ok(Warm { store, world });
         }
@@ -156,7 +164,13 @@ impl<W: World> Loaded<W> {
     }
 
     /// Names the fault behind an error of wasmtime.
-    fn fault_of(&self, error: &wasmtime::Error, guest: &Guest, what: &str) -> PolicyFault {
+    fn fault_of(
+        &self,
+        error: &wasmtime::Error,
+        guest: &Guest,
+        deadline: Duration,
+        what: &str,
+    ) -> PolicyFault {
         let (kind, why) = if guest.memory_refused() {
             (
                 FaultKind::Memory,
@@ -168,10 +182,7 @@ impl<W: World> Loaded<W> {
         } else if error.downcast_ref::<Trap>() == Some(&Trap::Interrupt) {
             (
                 FaultKind::Deadline,
-                format!(
-                    "it was still computing after {} ms",
-                    self.limits.deadline.as_millis()
-                ),
+                format!("it was still computing after {} ms", deadline.as_millis()),
             )
         } else if is_too_large(error) {
             (

@@ -92,9 +92,8 @@ impl PolicyHost {
         source: &PolicySource,
         sample: &RouteStatus,
     ) -> Result<Cutover, PolicyFault> {
-        Ok(Cutover::Wasm(WasmCutover(
-            load::load(&self.engine, source, sample).await?,
-        )))
+        let loaded = load::load(&self.engine, source, sample).await?;
+        Ok(Cutover::Wasm(Box::new(WasmCutover(loaded))))
     }
 
     /// Loads a translation policy and asks it once about `sample`.
@@ -103,9 +102,8 @@ impl PolicyHost {
         source: &PolicySource,
         sample: &TranslationRequest,
     ) -> Result<Translation, PolicyFault> {
-        Ok(Translation::Wasm(WasmTranslation(
-            load::load(&self.engine, source, sample).await?,
-        )))
+        let loaded = load::load(&self.engine, source, sample).await?;
+        Ok(Translation::Wasm(Box::new(WasmTranslation(loaded))))
     }
 
     /// Loads a placement policy and asks it once about `sample`.
@@ -114,9 +112,8 @@ impl PolicyHost {
         source: &PolicySource,
         sample: &Subject,
     ) -> Result<Placement, PolicyFault> {
-        Ok(Placement::Wasm(WasmPlacement(
-            load::load(&self.engine, source, sample).await?,
-        )))
+        let loaded = load::load(&self.engine, source, sample).await?;
+        Ok(Placement::Wasm(Box::new(WasmPlacement(loaded))))
     }
 
     /// Replaces the cutover policy of a route at run time. Whatever fails leaves the old one in place; a call that

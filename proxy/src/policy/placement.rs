@@ -20,7 +20,7 @@ pub enum Placement {
     /// The route's own homes.
     BuiltIn(Stay),
     /// A component.
-    Wasm(WasmPlacement),
+    Wasm(Box<WasmPlacement>),
 }
 
 /// The built-in placement: everything is served from its home.

@@ -18,7 +18,7 @@ pub enum Translation {
     /// The offset map.
     BuiltIn(Exact),
     /// A component.
-    Wasm(WasmTranslation),
+    Wasm(Box<WasmTranslation>),
 }
 
 /// The built-in translation. Under the `Identity` map a client offset is the destination's own offset.
