@@ -202,6 +202,9 @@ pub(super) async fn commit(service: Arc<Service>, route: RouteId, progress: Prog
             *state = record.state();
         }
     });
+    if deps.routes.load().source_leaving() {
+        deps.store.destination_counts_alone();
+    }
     match settled {
         Ok(()) => progress.end(OperationState::Done, None),
         Err(error) => {

@@ -99,6 +99,9 @@ impl Service {
     pub async fn start(deps: Deps) -> Result<Arc<Self>> {
         let deps = Arc::new(deps);
         let snapshot = deps.routes.load_full();
+        if snapshot.source_leaving() {
+            deps.store.destination_counts_alone();
+        }
         for (name, record) in journal::groups(&deps.store)? {
             let moved = record.home == Side::Destination && !record.former_members.is_empty();
             if let Some(route) = snapshot.table.group(&name).filter(|_| moved) {

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
 use kafka_protocol::messages::{
-    HeartbeatResponse, JoinGroupResponse, OffsetCommitRequest, SyncGroupResponse,
+    HeartbeatResponse, JoinGroupResponse, OffsetCommitRequest, OffsetCommitResponse,
+    SyncGroupResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use lockgate::flip::group::answers;
@@ -11,7 +15,7 @@ use lockgate::flip::{GroupRequest, GroupResponse};
 
 /// Who waits for a join's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiter {
+pub(super) enum Waiter {
     /// A client's own request, forwarded.
     Client(u64),
     /// A join made for a parked request.
@@ -20,13 +24,13 @@ pub enum Waiter {
 
 /// One group at one cluster.
 #[derive(Debug, Default)]
-pub struct Coordinator {
-    pub name: &'static str,
-    pub generation: i32,
-    pub rebalancing: bool,
+pub(super) struct Coordinator {
+    pub(super) name: &'static str,
+    pub(super) generation: i32,
+    pub(super) rebalancing: bool,
     /// Members, with the join that waits for the rebalance to end.
-    pub members: BTreeMap<String, Option<Waiter>>,
-    pub offsets: BTreeMap<i32, i64>,
+    pub(super) members: BTreeMap<String, Option<Waiter>>,
+    pub(super) offsets: BTreeMap<i32, i64>,
     next_member: u32,
 }
 
@@ -35,7 +39,7 @@ fn text(value: &str) -> StrBytes {
 }
 
 impl Coordinator {
-    pub fn new(name: &'static str, members: &[String]) -> Self {
+    pub(super) fn new(name: &'static str, members: &[String]) -> Self {
         Self {
             name,
             generation: 1,
@@ -44,7 +48,7 @@ impl Coordinator {
         }
     }
 
-    pub fn state(&self) -> &'static str {
+    pub(super) fn state(&self) -> &'static str {
         match (self.members.is_empty(), self.rebalancing) {
             (true, _) => "Empty",
             (_, true) => "PreparingRebalance",
@@ -62,7 +66,7 @@ impl Coordinator {
         }
     }
 
-    pub fn heartbeat(&self, member: &str, generation: i32) -> i16 {
+    pub(super) fn heartbeat(&self, member: &str, generation: i32) -> i16 {
         match self.check(member, generation) {
             0 if self.rebalancing => answers::REBALANCE_IN_PROGRESS,
             code => code,
@@ -70,7 +74,7 @@ impl Coordinator {
     }
 
     /// Answers at once, except for joins: those are answered by [`Self::settle`].
-    pub fn handle(&mut self, waiter: Waiter, request: &GroupRequest) -> Option<GroupResponse> {
+    pub(super) fn handle(&mut self, waiter: Waiter, request: &GroupRequest) -> Option<GroupResponse> {
         match request {
             GroupRequest::Heartbeat(beat) => {
                 let code = self.heartbeat(&beat.member_id, beat.generation_id);
@@ -84,9 +88,10 @@ impl Coordinator {
                     SyncGroupResponse::default().with_error_code(code),
                 ))
             }
-            GroupRequest::Commit(commit) => Some(GroupResponse::Commit(
-                super::group::commit_answer(commit, self.commit(commit)),
-            )),
+            GroupRequest::Commit(commit) => Some(GroupResponse::Commit(commit_answer(
+                commit,
+                self.commit(commit),
+            ))),
             GroupRequest::Leave(leave) => {
                 self.leave(&leave.member_id);
                 Some(GroupResponse::Leave(Default::default()))
@@ -96,7 +101,7 @@ impl Coordinator {
         }
     }
 
-    pub fn commit(&mut self, commit: &OffsetCommitRequest) -> i16 {
+    pub(super) fn commit(&mut self, commit: &OffsetCommitRequest) -> i16 {
         let code = self.check(&commit.member_id, commit.generation_id_or_member_epoch);
         if code == 0 {
             for partition in commit.topics.iter().flat_map(|topic| &topic.partitions) {
@@ -122,14 +127,14 @@ impl Coordinator {
         None
     }
 
-    pub fn leave(&mut self, member: &str) {
+    pub(super) fn leave(&mut self, member: &str) {
         if self.members.remove(member).is_some() && !self.members.is_empty() {
             self.rebalancing = true;
         }
     }
 
     /// Ends a rebalance once everybody has joined.
-    pub fn settle(&mut self) -> Vec<(Waiter, GroupResponse)> {
+    pub(super) fn settle(&mut self) -> Vec<(Waiter, GroupResponse)> {
         if !self.rebalancing || self.members.values().any(Option::is_none) {
             return Vec::new();
         }
@@ -146,4 +151,17 @@ impl Coordinator {
             })
             .collect()
     }
+}
+
+/// The answer to a commit with this code for every partition.
+pub(super) fn commit_answer(request: &OffsetCommitRequest, code: i16) -> OffsetCommitResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            OffsetCommitResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(code)
+        });
+        OffsetCommitResponseTopic::default().with_partitions(partitions.collect())
+    });
+    OffsetCommitResponse::default().with_topics(topics.collect())
 }

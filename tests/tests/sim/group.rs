@@ -4,25 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kafka_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
-use kafka_protocol::messages::offset_commit_response::{
-    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
-};
-use kafka_protocol::messages::{
-    HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest,
-    OffsetCommitResponse, SyncGroupRequest,
-};
-use kafka_protocol::protocol::StrBytes;
-use lockgate::flip::group::answers::{REBALANCE_IN_PROGRESS, is_fatal_to_members};
+use kafka_protocol::messages::OffsetCommitRequest;
 use lockgate::flip::group::machine::{Command, Event, Expected, Machine, Phase, Setup};
-use lockgate::flip::{GroupCall, GroupRequest, GroupResponse};
+use lockgate::flip::{GroupRequest, GroupResponse};
 use lockgate::words::Side;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::coordinator::{Coordinator, Waiter};
+use super::client::{Client, Mode};
+use super::coordinator::{Coordinator, Waiter, commit_answer};
 
 const SEEDS: u64 = 2_000;
 const STEP: Duration = Duration::from_millis(20);
@@ -31,42 +21,8 @@ const END: Duration = Duration::from_secs(60);
 const CALM: Duration = Duration::from_secs(25);
 const DEADLINE: Duration = Duration::from_secs(10);
 
-pub fn commit_answer(request: &OffsetCommitRequest, code: i16) -> OffsetCommitResponse {
-    let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|partition| {
-            OffsetCommitResponsePartition::default()
-                .with_partition_index(partition.partition_index)
-                .with_error_code(code)
-        });
-        OffsetCommitResponseTopic::default().with_partitions(partitions.collect())
-    });
-    OffsetCommitResponse::default().with_topics(topics.collect())
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Stable,
-    MustJoin,
-    MustSync,
-    Gone,
-}
-
-/// An eager consumer: one request at a time on its connection.
 #[derive(Debug)]
-struct Client {
-    key: i32,
-    id: String,
-    generation: i32,
-    mode: Mode,
-    call: Option<(u64, GroupRequest)>,
-    next_beat: Duration,
-    stalled_until: Duration,
-    offset: i64,
-    acked: i64,
-}
-
-#[derive(Debug)]
-enum Due {
+pub(super) enum Due {
     /// A forwarded request arrives at a coordinator.
     Arrive(u64, Side, GroupRequest, bool),
     /// An answer arrives at a client, having been shown to the ticket.
@@ -80,31 +36,27 @@ enum Due {
     Registered(usize, Duration),
 }
 
-struct World {
-    seed: u64,
-    rng: StdRng,
-    now: Duration,
-    machine: Machine,
-    source: Coordinator,
-    destination: Coordinator,
-    clients: Vec<Client>,
-    due: BTreeMap<(Duration, u64), Due>,
-    sequence: u64,
-    next_call: u64,
+pub(super) struct World {
+    pub(super) seed: u64,
+    pub(super) rng: StdRng,
+    pub(super) now: Duration,
+    pub(super) machine: Machine,
+    pub(super) source: Coordinator,
+    pub(super) destination: Coordinator,
+    pub(super) clients: Vec<Client>,
+    pub(super) due: BTreeMap<(Duration, u64), Due>,
+    pub(super) sequence: u64,
+    pub(super) next_call: u64,
     /// Calls whose verdict is due.
-    pending: BTreeSet<u64>,
+    pub(super) pending: BTreeSet<u64>,
     /// Forwarded joins are watched or not.
-    watched: BTreeSet<u64>,
-    published: bool,
-    detached: bool,
-    outcome: Option<Result<(), String>>,
-    former: BTreeSet<String>,
-    copied: bool,
-    described: Duration,
-}
-
-fn text(value: &str) -> StrBytes {
-    StrBytes::from_string(value.to_owned())
+    pub(super) watched: BTreeSet<u64>,
+    pub(super) published: bool,
+    pub(super) detached: bool,
+    pub(super) outcome: Option<Result<(), String>>,
+    pub(super) former: BTreeSet<String>,
+    pub(super) copied: bool,
+    pub(super) described: Duration,
 }
 
 impl World {
@@ -161,21 +113,21 @@ impl World {
         world
     }
 
-    fn chance(&mut self, per_mille: u32) -> bool {
+    pub(super) fn chance(&mut self, per_mille: u32) -> bool {
         self.now < CALM && self.rng.random_range(0..1_000) < per_mille
     }
 
-    fn at(&mut self, delay: Duration, due: Due) {
+    pub(super) fn at(&mut self, delay: Duration, due: Due) {
         self.sequence += 1;
         self.due.insert((self.now + delay, self.sequence), due);
     }
 
-    fn soon(&mut self, due: Due) {
+    pub(super) fn soon(&mut self, due: Due) {
         let delay = Duration::from_millis(self.rng.random_range(0..40));
         self.at(delay, due);
     }
 
-    fn take(&mut self, event: Event) {
+    pub(super) fn take(&mut self, event: Event) {
         for command in self.machine.handle(self.now, event) {
             self.perform(command);
         }
@@ -189,6 +141,26 @@ impl World {
         );
     }
 
+    fn forward(&mut self, id: u64, side: Side, request: GroupRequest, watch: bool) {
+        self.verdict(id);
+        if side == Side::Destination {
+            assert!(self.published, "seed {}: before the journal", self.seed);
+            self.no_former_ids(&request);
+        } else {
+            assert!(
+                !self.copied
+                    || !matches!(request, GroupRequest::Commit(_))
+                    || self.outcome.as_ref().is_some_and(Result::is_err),
+                "seed {}: a commit at the source after its offsets were copied",
+                self.seed
+            );
+        }
+        if watch {
+            self.watched.insert(id);
+        }
+        self.soon(Due::Arrive(id, side, request, watch));
+    }
+
     fn perform(&mut self, command: Command) {
         match command {
             Command::Forward {
@@ -196,25 +168,7 @@ impl World {
                 side,
                 request,
                 watch,
-            } => {
-                self.verdict(id);
-                if side == Side::Destination {
-                    assert!(self.published, "seed {}: before the journal", self.seed);
-                    self.no_former_ids(&request);
-                } else {
-                    assert!(
-                        !self.copied
-                            || !matches!(request, GroupRequest::Commit(_))
-                            || self.outcome.as_ref().is_some_and(Result::is_err),
-                        "seed {}: a commit at the source after its offsets were copied",
-                        self.seed
-                    );
-                }
-                if watch {
-                    self.watched.insert(id);
-                }
-                self.soon(Due::Arrive(id, side, request, watch));
-            }
+            } => self.forward(id, side, request, watch),
             Command::Answer(id, response) => {
                 self.verdict(id);
                 self.soon(Due::Return(id, response, false));
@@ -259,6 +213,14 @@ impl World {
             Command::AwaitRegistration(joins) => {
                 self.soon(Due::Registered(joins, self.now + Duration::from_secs(3)));
             }
+            Command::Detach => self.detached = true,
+            other => self.perform_late(other),
+        }
+    }
+
+    /// What happens at the new home, and the outcome.
+    fn perform_late(&mut self, command: Command) {
+        match command {
             Command::PlaceholderLeaves => {
                 self.soon(Due::Leave(Side::Destination, "placeholder".to_owned()));
             }
@@ -289,7 +251,7 @@ impl World {
                     self.seed
                 );
             }
-            Command::Detach => self.detached = true,
+            other => panic!("seed {}: {other:?}", self.seed),
         }
     }
 
@@ -383,182 +345,6 @@ impl World {
                 (Waiter::Handoff(_), other) => panic!("{other:?}"),
             }
         }
-    }
-
-    /// A client reads an answer.
-    fn returned(&mut self, id: u64, response: GroupResponse) {
-        let seed = self.seed;
-        let Some(client) = self
-            .clients
-            .iter_mut()
-            .find(|client| client.call.as_ref().is_some_and(|(call, _)| *call == id))
-        else {
-            // The client is gone. Whoever joined without a client is expelled when its session ends.
-            if let GroupResponse::Join(joined) = response
-                && self
-                    .clients
-                    .iter()
-                    .all(|client| client.id != joined.member_id.as_str())
-            {
-                self.source.leave(&joined.member_id);
-                self.destination.leave(&joined.member_id);
-            }
-            return;
-        };
-        let Some((_, request)) = client.call.take() else {
-            return;
-        };
-        let code = match &response {
-            GroupResponse::Join(response) => response.error_code,
-            GroupResponse::Sync(response) => response.error_code,
-            GroupResponse::Heartbeat(response) => response.error_code,
-            GroupResponse::Leave(response) => response.error_code,
-            GroupResponse::Commit(response) => response.topics[0].partitions[0].error_code,
-            GroupResponse::Fetch(response) => response.error_code,
-        };
-        assert!(
-            !is_fatal_to_members(code),
-            "seed {seed}: member {} was answered {code} to {request:?}",
-            client.id
-        );
-        match response {
-            GroupResponse::Join(joined) if code == 0 => {
-                client.id = joined.member_id.to_string();
-                client.generation = joined.generation_id;
-                client.mode = Mode::MustSync;
-            }
-            GroupResponse::Sync(_) if code == 0 => client.mode = Mode::Stable,
-            GroupResponse::Commit(_) if code == 0 => client.acked = client.offset,
-            GroupResponse::Leave(_) => client.mode = Mode::Gone,
-            _ if code == REBALANCE_IN_PROGRESS => client.mode = Mode::MustJoin,
-            _ => {}
-        }
-    }
-
-    fn disconnected(&mut self, id: u64) {
-        let lost = |client: &&mut Client| client.call.as_ref().is_some_and(|(call, _)| *call == id);
-        let Some(client) = self.clients.iter_mut().find(lost) else {
-            return;
-        };
-        match client.call.take() {
-            Some((_, GroupRequest::Sync(_))) => client.mode = Mode::MustJoin,
-            Some((_, GroupRequest::Leave(_))) => {
-                // It does not come back; the coordinator may not have heard, then its session ends.
-                client.mode = Mode::Gone;
-                let member = client.id.clone();
-                self.soon(Due::Leave(Side::Source, member.clone()));
-                self.soon(Due::Leave(Side::Destination, member));
-            }
-            _ => {}
-        }
-    }
-
-    fn send(&mut self, index: usize, request: GroupRequest) {
-        self.next_call += 1;
-        let id = self.next_call;
-        self.clients[index].call = Some((id, request.clone()));
-        if self.detached {
-            let side = if self.published {
-                Side::Destination
-            } else {
-                Side::Source
-            };
-            self.soon(Due::Arrive(id, side, request, false));
-            return;
-        }
-        self.pending.insert(id);
-        let call = GroupCall {
-            connection: u64::try_from(index).unwrap(),
-            client_id: None,
-            client_host: std::net::Ipv4Addr::LOCALHOST.into(),
-            version: 5,
-            request,
-        };
-        self.take(Event::Call(id, call));
-    }
-
-    fn client_acts(&mut self, index: usize) {
-        if let Some((id, request)) = self.clients[index].call.clone() {
-            let waits = self.pending.contains(&id);
-            if waits && matches!(request, GroupRequest::Heartbeat(_)) && self.chance(8) {
-                self.take(Event::Nudged(id));
-            } else if waits && self.chance(2) {
-                self.pending.remove(&id);
-                self.disconnected(id);
-                self.take(Event::Gone(id));
-            }
-            return;
-        }
-        let (stalls, commits, leaves, own_join) = (
-            self.chance(3),
-            self.chance(100),
-            self.chance(1),
-            self.chance(1),
-        );
-        let stall = Duration::from_millis(self.rng.random_range(0..14_000));
-        let now = self.now;
-        let client = &mut self.clients[index];
-        if stalls {
-            client.stalled_until = now + stall;
-        }
-        let stalled = now < client.stalled_until;
-        let member = text(&client.id);
-        let request = match client.mode {
-            Mode::Gone => return,
-            Mode::MustJoin if !stalled => {
-                GroupRequest::Join(JoinGroupRequest::default().with_member_id(member))
-            }
-            Mode::MustSync => GroupRequest::Sync(
-                SyncGroupRequest::default()
-                    .with_member_id(member)
-                    .with_generation_id(client.generation),
-            ),
-            Mode::Stable if own_join && !client.id.is_empty() => {
-                client.mode = Mode::MustJoin;
-                return;
-            }
-            // A client that has not joined yet has nothing else to say.
-            _ if client.id.is_empty() => return,
-            _ if leaves => GroupRequest::Leave(LeaveGroupRequest::default().with_member_id(member)),
-            _ if now >= client.next_beat => {
-                client.next_beat = now + Duration::from_secs(3);
-                GroupRequest::Heartbeat(
-                    HeartbeatRequest::default()
-                        .with_member_id(member)
-                        .with_generation_id(client.generation),
-                )
-            }
-            _ if commits && !stalled => {
-                client.offset += 1;
-                let partition = OffsetCommitRequestPartition::default()
-                    .with_partition_index(client.key)
-                    .with_committed_offset(client.offset);
-                let topic = OffsetCommitRequestTopic::default().with_partitions(vec![partition]);
-                GroupRequest::Commit(
-                    OffsetCommitRequest::default()
-                        .with_member_id(member)
-                        .with_generation_id_or_member_epoch(client.generation)
-                        .with_topics(vec![topic]),
-                )
-            }
-            _ => return,
-        };
-        self.send(index, request);
-    }
-
-    fn newcomer(&mut self) {
-        let key = i32::try_from(self.clients.len()).unwrap();
-        self.clients.push(Client {
-            key,
-            id: String::new(),
-            generation: -1,
-            mode: Mode::MustJoin,
-            call: None,
-            next_beat: self.now,
-            stalled_until: Duration::ZERO,
-            offset: 0,
-            acked: 0,
-        });
     }
 
     fn step(&mut self) {

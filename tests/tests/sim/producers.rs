@@ -101,6 +101,35 @@ impl World {
         if a.version >= b.version { a } else { b }
     }
 
+    fn fence(&mut self) -> Event {
+        let both = self
+            .copies
+            .iter()
+            .all(|copy| copy.step == Some(FlipStep::Fenced));
+        assert!(
+            both,
+            "seed {}: fenced before both copies hold it",
+            self.seed
+        );
+        self.writes = None;
+        Event::Drained(match self.rng.random_range(0..10) {
+            0 => Drained::TimedOut,
+            1 => Drained::WithLosses,
+            _ => Drained::Answered,
+        })
+    }
+
+    fn make_level(&mut self) -> Event {
+        assert_eq!(self.writes, None, "seed {}", self.seed);
+        let result = if self.fault(15) {
+            Err("a link is stopped".to_owned())
+        } else {
+            self.level = true;
+            Ok(())
+        };
+        Event::Leveled(result)
+    }
+
     fn perform(&mut self, command: &Command) -> Option<Event> {
         use Side::{Destination, Source};
         self.now += Duration::from_millis(self.rng.random_range(0..1_500));
@@ -111,33 +140,8 @@ impl World {
                 [Source, Destination],
                 2,
             ))),
-            Command::FenceAndDrain => {
-                let both = self
-                    .copies
-                    .iter()
-                    .all(|copy| copy.step == Some(FlipStep::Fenced));
-                assert!(
-                    both,
-                    "seed {}: fenced before both copies hold it",
-                    self.seed
-                );
-                self.writes = None;
-                Some(Event::Drained(match self.rng.random_range(0..10) {
-                    0 => Drained::TimedOut,
-                    1 => Drained::WithLosses,
-                    _ => Drained::Answered,
-                }))
-            }
-            Command::Level { .. } => {
-                assert_eq!(self.writes, None, "seed {}", self.seed);
-                let result = if self.fault(15) {
-                    Err("a link is stopped".to_owned())
-                } else {
-                    self.level = true;
-                    Ok(())
-                };
-                Some(Event::Leveled(result))
-            }
+            Command::FenceAndDrain => Some(self.fence()),
+            Command::Level { .. } => Some(self.make_level()),
             Command::JournalOpen => {
                 assert!(self.level, "seed {}: Open before level", self.seed);
                 Some(Event::OpenJournaled(self.write(
