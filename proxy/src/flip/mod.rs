@@ -9,7 +9,11 @@ mod view;
 
 pub mod journal;
 
-mod gate;
+mod execute;
+mod facts;
+mod tick;
+
+pub mod gate;
 mod survey;
 
 pub mod desk;

@@ -85,13 +85,14 @@ impl Machine {
                 self.rejoin(id, Some(member), call, out);
             }
             GroupRequest::Sync(sync) => {
-                let replayed = self
+                let member = self
                     .members
                     .get_mut(sync.member_id.as_str())
-                    .filter(|member| member.generation == Some(sync.generation_id))
-                    .filter(|member| std::mem::take(&mut member.replayed));
-                match replayed {
+                    .filter(|member| member.replayed)
+                    .filter(|member| member.generation == Some(sync.generation_id));
+                match member {
                     Some(member) => {
+                        member.replayed = false;
                         let answer = answers::unchanged_sync(
                             member.assignment.clone(),
                             &self.protocol,

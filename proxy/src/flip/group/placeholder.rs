@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::{
@@ -226,5 +225,5 @@ pub(super) async fn beat(
 
 /// What a placeholder of an empty group would be: nobody, outside any generation.
 pub(super) fn nobody() -> (StrBytes, i32) {
-    (StrBytes::from(Bytes::new()), -1)
+    (StrBytes::default(), -1)
 }

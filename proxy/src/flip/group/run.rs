@@ -108,22 +108,9 @@ pub(in crate::flip) async fn move_group(
         },
         ..Desk::new(deps, route, group, from, &door, events.clone())
     };
-    let group: Arc<str> = desk.group.clone();
-    let loop_task = tokio::spawn(desk.run(calls, inbox));
-    let drain = deps.routes.fence_commits(|snapshot| {
-        let place = GroupPlace {
-            home: from,
-            desk: Some(door),
-        };
-        Arc::make_mut(&mut snapshot.groups).insert(group, place);
-    });
-    let within = deps.config.timing.group_move;
-    tokio::spawn(async move {
-        if drain.drained(within).await.is_some() {
-            let _ = events.send(Event::CommitsDrained);
-        }
-    });
-    drop(loop_task);
+    let group = desk.group.clone();
+    tokio::spawn(desk.run(calls, inbox));
+    raise_barrier(deps, group, from, door, events);
     match ended.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(why)) => Err(MoveFailure::Undone(why)),
@@ -131,6 +118,30 @@ pub(in crate::flip) async fn move_group(
             "the loop that moved the group ended early".to_owned(),
         )),
     }
+}
+
+/// Brings every request of the group to the desk, and tells it once no commit decided before is on its way.
+fn raise_barrier(
+    deps: &Deps,
+    group: Arc<str>,
+    home: Side,
+    door: Arc<GroupDesk>,
+    events: mpsc::UnboundedSender<Event>,
+) {
+    let drain = deps.routes.fence_commits(|snapshot| {
+        let place = GroupPlace {
+            home,
+            desk: Some(door),
+        };
+        Arc::make_mut(&mut snapshot.groups).insert(group, place);
+    });
+    let within = deps.config.timing.group_move;
+    tokio::spawn(async move {
+        if drain.drained(within).await.is_some() {
+            // The loop may be over; then nobody waits for this.
+            let _ = events.send(Event::CommitsDrained);
+        }
+    });
 }
 
 /// Sets up the desk of a group that moved before this process started.
