@@ -24,7 +24,6 @@ use super::requests::{ClientGone, Requests, within};
 use super::retire;
 use super::slots::{Answer, Slot};
 use super::topics::TopicIndex;
-use crate::config::PARK_MAX;
 use crate::route::{Permit, Phase, RouteId, Snapshot};
 use crate::words::Side;
 
@@ -76,7 +75,7 @@ impl Requests {
             return Err(Ended::Client);
         }
         self.classify(head)?;
-        let deadline = Instant::now() + PARK_MAX;
+        let deadline = Instant::now() + self.path.park_max;
         loop {
             self.revive().await?;
             match self.way() {
@@ -211,7 +210,7 @@ impl Requests {
         Ok(())
     }
 
-    /// Holds the request until none of its routes is fenced. Nothing is parked for longer than [`PARK_MAX`]: then the
+    /// Holds the request until none of its routes is fenced. Nothing is parked for longer than `PARK_MAX`: then the
     /// connection is closed unforwarded and the client, never answered, sends it again.
     async fn park(&mut self, deadline: Instant) -> Step<()> {
         let _parked = Counted::new(&self.path.metrics.parked);
@@ -241,7 +240,8 @@ impl Requests {
         {
             Some(()) => Ok(()),
             None => Err(Ended::Unserved(format!(
-                "a Produce was parked for {PARK_MAX:?} and its route did not open"
+                "a Produce was parked for {:?} and its route did not open",
+                self.path.park_max
             ))),
         }
     }

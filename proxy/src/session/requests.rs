@@ -130,7 +130,7 @@ impl Requests {
             self.greet(head)?;
         }
         self.path.metrics.request(head.api_key);
-        let api = api::lookup(head.api_key);
+        let api = (self.path.table)(head.api_key);
         match api.filter(|api| (api.min..=api.max).contains(&head.version)) {
             None => self.unsupported(head).await,
             Some(api) => match api.treatment {
@@ -144,7 +144,7 @@ impl Requests {
 
     /// The client is known from its first frame on.
     fn greet(&mut self, head: Head) -> Step<()> {
-        if api::lookup(head.api_key).is_none() {
+        if (self.path.table)(head.api_key).is_none() {
             let what = format!("the first frame names API {}", head.api_key);
             return Err(Ended::Bad(BadFrame::Header, what));
         }

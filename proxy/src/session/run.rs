@@ -18,7 +18,8 @@ use super::metrics::{self, SessionMetrics};
 use super::requests::{Requests, within};
 use super::responses::Responses;
 use super::slots::SLOTS_MAX;
-use crate::config::Config;
+use crate::api::{self, Api};
+use crate::config::{Config, PARK_MAX};
 use crate::route::Routes;
 use crate::state::Store;
 use crate::upstream::Clusters;
@@ -31,13 +32,29 @@ const FIN_MAX: Duration = Duration::from_secs(10);
 /// At least so long lies between two warnings about clients' bytes, whoever sends them.
 const WARN_PAUSE_MS: u64 = 1_000;
 
+/// The API table.
+pub(super) type Lookup = fn(i16) -> Option<&'static Api>;
+
+/// Who answers requests that are decoded.
+#[derive(Debug)]
+pub(super) enum Handler {
+    /// The handlers of the API table, with what survives.
+    Table(Arc<Store>),
+    /// The tests' own.
+    #[cfg(test)]
+    Test,
+}
+
 /// What all sessions share.
 #[derive(Debug)]
 pub struct DataPath {
     pub(super) config: Arc<Config>,
     pub(super) clusters: Clusters,
     pub(super) routes: Arc<Routes>,
-    pub(super) store: Arc<Store>,
+    pub(super) handler: Handler,
+    pub(super) table: Lookup,
+    /// Nothing is parked for longer.
+    pub(super) park_max: Duration,
     pub(super) clients: Arc<Clients>,
     pub(super) pool: Arc<BufferPool>,
     pub(super) metrics: SessionMetrics,
@@ -57,14 +74,37 @@ impl DataPath {
         store: Arc<Store>,
         clients: Arc<Clients>,
     ) -> Arc<Self> {
+        let handler = Handler::Table(store);
+        Self::with(
+            config,
+            clusters,
+            routes,
+            clients,
+            handler,
+            api::lookup,
+            PARK_MAX,
+        )
+    }
+
+    pub(super) fn with(
+        config: Arc<Config>,
+        clusters: Clusters,
+        routes: Arc<Routes>,
+        clients: Arc<Clients>,
+        handler: Handler,
+        table: Lookup,
+        park_max: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self {
             config,
             clusters,
             routes,
-            store,
+            handler,
+            table,
+            park_max,
             clients,
             pool: Arc::default(),
-            metrics: SessionMetrics::register(),
+            metrics: SessionMetrics::register(table),
             closing: watch::Sender::new(false),
             started: std::time::Instant::now(),
             warned_at_ms: AtomicU64::new(0),
