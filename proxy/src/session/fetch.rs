@@ -60,10 +60,10 @@ impl Requests {
             let index = self.topics.index(name, &snapshot.table)?;
             let topic = self.topics.get(index);
             let state = topic.route.and_then(|route| snapshot.routes.get(route.0));
-            if let Some(route) = topic.route {
+            let home = state.map_or(Side::Source, |state| state.home);
+            if let Some(route) = topic.route.filter(|_| home == self.side) {
                 self.connection.has_read(route);
             }
-            let home = state.map_or(Side::Source, |state| state.home);
             here &= home == self.side && name != crate::route::STATE_TOPIC;
         }
         Ok(here)

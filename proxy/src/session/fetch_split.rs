@@ -35,6 +35,8 @@ const PART_BYTES_MAX: i32 = 8 << 20;
 const MIXED_WAIT_MS: i32 = 100;
 /// How long any part may wait for records.
 const WAIT_MS_MAX: i32 = 5_000;
+/// How long a refusal is held back while the session's broker is gone.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// What a broker may take beyond that.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 /// Kafka's NOT_LEADER_OR_FOLLOWER.
@@ -106,6 +108,11 @@ impl Requests {
                 _ => add(&mut merged, refused(&topics, NOT_LEADER_OR_FOLLOWER)),
             }
         }
+        if !self.own.is_alive() && served == 0 {
+            // Until metadata names another leader the client comes back at once.
+            let pause = tokio::time::sleep(REFUSED_PAUSE);
+            self.while_reading(ClientGone::Stop, pause).await?;
+        }
         let frame = merged_frame(head, &merged).map_err(Ended::Unserved)?;
         self.push(Slot::Ready(frame)).await
     }
@@ -148,7 +155,12 @@ impl Requests {
             .is_some_and(|client| self.path.clients.is_sticky(client, topic, self.side));
         let leader = self.path.clusters.on(home).view().leader(topic, partition);
         match leader {
-            Some(node) if home != self.side && sticky => Place::Home(home, node),
+            Some(node) if home != self.side && sticky => {
+                if let Some((route, _)) = snapshot.topic(topic) {
+                    self.connection.has_read(route);
+                }
+                Place::Home(home, node)
+            }
             _ => Place::Refused(NOT_LEADER_OR_FOLLOWER),
         }
     }

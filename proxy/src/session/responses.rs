@@ -121,7 +121,7 @@ impl Responses {
             tokio::select! {
                 biased;
                 slot = self.slots.recv() => return Ok(slot),
-                () = upstream.intake.fill(0) => {}
+                _ = upstream.intake.fill(0) => {}
             }
             // A slot is taken before its request is written, so no answer can be due here.
             if !upstream.intake.pending().is_empty() {

@@ -29,7 +29,8 @@ use crate::words::{Side, VirtualNode};
 const OWED_MAX: Duration = Duration::from_secs(60);
 /// How long a client may take to close its end after Lockgate said FIN.
 const FIN_MAX: Duration = Duration::from_secs(10);
-/// At least so long lies between two warnings about clients' bytes, whoever sends them.
+/// At least so long lies between two warnings about ended sessions: neither a hostile client nor an outage fills the
+/// log.
 const WARN_PAUSE_MS: u64 = 1_000;
 
 /// The API table.
@@ -144,7 +145,8 @@ impl DataPath {
         let routes = self.routes.load().routes.len();
         let connection = ConnectionState::new(id, side, routes);
         let (read, write) = socket.into_split();
-        let inbound = Inbound::new(read, self.pool.clone(), connection.clone());
+        let bytes = self.metrics.bytes_in.clone();
+        let inbound = Inbound::new(read, self.pool.clone(), connection.clone(), bytes);
         let (sender, slots) = mpsc::channel(SLOTS_MAX);
         let own = OwnLink::new(side, node);
         let mut responses = Responses::new(self.clone(), connection.clone(), slots, write);
@@ -177,6 +179,9 @@ impl DataPath {
                     tracing::debug!(origin = "client", %peer, %side, reason, what, "a client's bytes cannot be served");
                 }
             }
+            Ended::Unserved(what) if !self.may_warn() => {
+                tracing::debug!(origin = "internal", %peer, %side, what, "a client's connection is closed");
+            }
             Ended::Unserved(what) => {
                 tracing::warn!(origin = "internal", %peer, %side, what, "a client's connection is closed");
             }
@@ -186,7 +191,7 @@ impl DataPath {
         }
     }
 
-    /// A hostile client cannot fill the log: one warning per pause, from whomever it comes.
+    /// One warning per pause, whoever is the cause.
     fn may_warn(&self) -> bool {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let now = now.saturating_add(WARN_PAUSE_MS);

@@ -58,3 +58,37 @@ async fn a_slow_frame_is_waited_for_byte_by_byte() {
     }
     assert_eq!(client.answer(HANDLED, 0).await.correlation_id, 7);
 }
+
+#[tokio::test]
+async fn what_came_before_a_bad_frame_is_still_written() {
+    use super::client::produce_body;
+    let world = World::start().await;
+    let mut client = world.connect(Side::Source).await;
+    let mut bytes = frame(
+        0,
+        8,
+        1,
+        &produce_body(8, 0, &[("t", 0)], None, &[0, 0, 0, 1]),
+    );
+    bytes.extend_from_slice(&[0xff; 64]);
+    client.socket.write_all(&bytes).await.unwrap();
+    client.is_closed().await;
+    assert_eq!(super::world::values(&world.source), [1]);
+    let drained = world.fence().drained(Duration::from_secs(1)).await;
+    assert_eq!(drained, Some(crate::route::Drained::Answered));
+}
+
+#[tokio::test]
+async fn a_version_that_nobody_speaks_is_refused() {
+    let world = World::start().await;
+    let mut client = world.connect(Side::Source).await;
+    client.send(PASS, 99, 1, b"x").await;
+    client.is_closed().await;
+    let mut client = world.connect(Side::Source).await;
+    client.send(HANDLED, 99, 1, b"x").await;
+    let answer = client.answer(HANDLED, 99).await;
+    assert_eq!(
+        (answer.correlation_id, &answer.body[..2]),
+        (1, &[0, 35][..])
+    );
+}

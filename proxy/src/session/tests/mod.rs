@@ -8,6 +8,7 @@ mod bad_frames;
 mod bounds;
 mod fetches;
 mod forwards;
+mod listening;
 mod order;
 mod parking;
 mod retiring;
