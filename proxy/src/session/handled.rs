@@ -49,6 +49,10 @@ impl Requests {
             node: self.own.node,
             calls: self.calls_in.clone(),
         });
+        #[allow(
+            clippy::infallible_destructuring_match,
+            reason = "tests have a second one"
+        )]
         let store = match &path.handler {
             Handler::Table(store) => store,
             #[cfg(test)]
