@@ -5,10 +5,11 @@
 //! but only if Metadata names that node to it: to a client with the sticky view this node stays the leader, and the
 //! partition is fetched from its home on its behalf. These answers are held whole, so their size is bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::fetch_request::{FetchRequest, FetchTopic};
 use kafka_protocol::messages::fetch_response::{
     FetchResponse, FetchableTopicResponse, PartitionData,
@@ -62,7 +63,7 @@ impl Requests {
             .map_err(|cause| Ended::body("a Fetch", &cause))?;
         let request = FetchRequest::decode(&mut body, version)
             .map_err(|cause| Ended::Bad(BadFrame::Body, format!("a Fetch: {cause}")))?;
-        let mut merged = FetchResponse::default();
+        let mut merged = Merged::default();
         let parts = self.fetch_parts(&request);
         let places = parts
             .keys()
@@ -78,7 +79,7 @@ impl Requests {
         for (place, topics) in parts {
             let part = part_of(&request, topics.clone(), wait_ms);
             match place {
-                Place::Refused(code) => add(&mut merged, refused(&topics, code)),
+                Place::Refused(code) => merged.add(refused(&topics, code)),
                 Place::Own => {
                     let (reply, answer) = oneshot::channel();
                     if let Ok(body) = encode_request(&part, version) {
@@ -88,7 +89,7 @@ impl Requests {
                 }
                 Place::Home(side, node) => match self.ask_home(side, node, version, &part).await {
                     Ok(answer) => waiting.push((side, topics, answer)),
-                    Err(_) => add(&mut merged, refused(&topics, NOT_LEADER_OR_FOLLOWER)),
+                    Err(_) => merged.add(refused(&topics, NOT_LEADER_OR_FOLLOWER)),
                 },
             }
         }
@@ -104,8 +105,8 @@ impl Requests {
                 _ => None,
             };
             match part {
-                Some(part) if part.error_code == 0 => add(&mut merged, part.responses),
-                _ => add(&mut merged, refused(&topics, NOT_LEADER_OR_FOLLOWER)),
+                Some(part) if part.error_code == 0 => merged.add(part.responses),
+                _ => merged.add(refused(&topics, NOT_LEADER_OR_FOLLOWER)),
             }
         }
         if !self.own.is_alive() && served == 0 {
@@ -113,7 +114,7 @@ impl Requests {
             let pause = tokio::time::sleep(REFUSED_PAUSE);
             self.while_reading(ClientGone::Stop, pause).await?;
         }
-        let frame = merged_frame(head, &merged).map_err(Ended::Unserved)?;
+        let frame = merged_frame(head, &merged.response).map_err(Ended::Unserved)?;
         self.push(Slot::Ready(frame)).await
     }
 
@@ -214,15 +215,25 @@ fn refused(topics: &[FetchTopic], code: i16) -> Vec<FetchableTopicResponse> {
     topics.iter().map(topic).collect()
 }
 
-fn add(merged: &mut FetchResponse, topics: Vec<FetchableTopicResponse>) {
-    for topic in topics {
-        let known = merged
-            .responses
-            .iter_mut()
-            .find(|one| one.topic == topic.topic);
-        match known {
-            Some(known) => known.partitions.extend(topic.partitions),
-            None => merged.responses.push(topic),
+/// The parts put together: some clients keep only the last of two topics of one name.
+#[derive(Debug, Default)]
+struct Merged {
+    response: FetchResponse,
+    by_name: HashMap<TopicName, usize>,
+}
+
+impl Merged {
+    fn add(&mut self, topics: Vec<FetchableTopicResponse>) {
+        for topic in topics {
+            let responses = &mut self.response.responses;
+            let known = self.by_name.get(&topic.topic);
+            match known.and_then(|at| responses.get_mut(*at)) {
+                Some(known) => known.partitions.extend(topic.partitions),
+                None => {
+                    self.by_name.insert(topic.topic.clone(), responses.len());
+                    responses.push(topic);
+                }
+            }
         }
     }
 }
