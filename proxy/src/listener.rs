@@ -155,6 +155,7 @@ async fn accept(mut door: Door, listener: TcpListener) {
         .node
         .map_or("bootstrap".to_owned(), |(_, id)| id.to_string());
     let gauge = metrics::gauge!("lockgate_connections", "node" => name);
+    let refused = metrics::counter!("lockgate_connections_refused_total");
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -169,7 +170,8 @@ async fn accept(mut door: Door, listener: TcpListener) {
             }
         };
         let Some(counted) = Open::one_more(&door.open, &gauge) else {
-            tracing::warn!(%peer, "{CONNECTIONS_MAX} connections are open; one more was closed");
+            refused.increment(1);
+            tracing::debug!(%peer, "{CONNECTIONS_MAX} connections are open; one more was closed");
             continue;
         };
         let (side, node) = match door.node {

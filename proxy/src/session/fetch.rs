@@ -3,6 +3,7 @@
 
 use super::ended::{Ended, Step};
 use super::inbound::Head;
+use super::produce::PARTITIONS_KEPT;
 use super::requests::Requests;
 use super::slots::{Answer, Slot, response_frame};
 use crate::words::Side;
@@ -17,6 +18,8 @@ const FLEXIBLE_SINCE: i16 = 12;
 impl Requests {
     pub(super) async fn fetch(&mut self, head: Head) -> Step<()> {
         self.whole(head).await?;
+        self.fetched.partitions.clear();
+        self.fetched.partitions.shrink_to(PARTITIONS_KEPT);
         let body = self.inbound.body(head);
         self.fetched
             .walk(head.version, body)
@@ -60,10 +63,10 @@ impl Requests {
             let index = self.topics.index(name, &snapshot.table)?;
             let topic = self.topics.get(index);
             let state = topic.route.and_then(|route| snapshot.routes.get(route.0));
-            if let Some(route) = topic.route {
+            let home = state.map_or(Side::Source, |state| state.home);
+            if let Some(route) = topic.route.filter(|_| home == self.side) {
                 self.connection.has_read(route);
             }
-            let home = state.map_or(Side::Source, |state| state.home);
             here &= home == self.side && name != crate::route::STATE_TOPIC;
         }
         Ok(here)

@@ -5,10 +5,11 @@
 //! but only if Metadata names that node to it: to a client with the sticky view this node stays the leader, and the
 //! partition is fetched from its home on its behalf. These answers are held whole, so their size is bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::TopicName;
 use kafka_protocol::messages::fetch_request::{FetchRequest, FetchTopic};
 use kafka_protocol::messages::fetch_response::{
     FetchResponse, FetchableTopicResponse, PartitionData,
@@ -35,6 +36,8 @@ const PART_BYTES_MAX: i32 = 8 << 20;
 const MIXED_WAIT_MS: i32 = 100;
 /// How long any part may wait for records.
 const WAIT_MS_MAX: i32 = 5_000;
+/// How long a refusal is held back while the session's broker is gone.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// What a broker may take beyond that.
 const ANSWER_MARGIN: Duration = Duration::from_secs(10);
 /// Kafka's NOT_LEADER_OR_FOLLOWER.
@@ -60,7 +63,7 @@ impl Requests {
             .map_err(|cause| Ended::body("a Fetch", &cause))?;
         let request = FetchRequest::decode(&mut body, version)
             .map_err(|cause| Ended::Bad(BadFrame::Body, format!("a Fetch: {cause}")))?;
-        let mut merged = FetchResponse::default();
+        let mut merged = Merged::default();
         let parts = self.fetch_parts(&request);
         let places = parts
             .keys()
@@ -76,7 +79,7 @@ impl Requests {
         for (place, topics) in parts {
             let part = part_of(&request, topics.clone(), wait_ms);
             match place {
-                Place::Refused(code) => add(&mut merged, refused(&topics, code)),
+                Place::Refused(code) => merged.add(refused(&topics, code)),
                 Place::Own => {
                     let (reply, answer) = oneshot::channel();
                     if let Ok(body) = encode_request(&part, version) {
@@ -86,7 +89,7 @@ impl Requests {
                 }
                 Place::Home(side, node) => match self.ask_home(side, node, version, &part).await {
                     Ok(answer) => waiting.push((side, topics, answer)),
-                    Err(_) => add(&mut merged, refused(&topics, NOT_LEADER_OR_FOLLOWER)),
+                    Err(_) => merged.add(refused(&topics, NOT_LEADER_OR_FOLLOWER)),
                 },
             }
         }
@@ -102,11 +105,16 @@ impl Requests {
                 _ => None,
             };
             match part {
-                Some(part) if part.error_code == 0 => add(&mut merged, part.responses),
-                _ => add(&mut merged, refused(&topics, NOT_LEADER_OR_FOLLOWER)),
+                Some(part) if part.error_code == 0 => merged.add(part.responses),
+                _ => merged.add(refused(&topics, NOT_LEADER_OR_FOLLOWER)),
             }
         }
-        let frame = merged_frame(head, &merged).map_err(Ended::Unserved)?;
+        if !self.own.is_alive() && served == 0 {
+            // Until metadata names another leader the client comes back at once.
+            let pause = tokio::time::sleep(REFUSED_PAUSE);
+            self.while_reading(ClientGone::Stop, pause).await?;
+        }
+        let frame = merged_frame(head, &merged.response).map_err(Ended::Unserved)?;
         self.push(Slot::Ready(frame)).await
     }
 
@@ -148,7 +156,12 @@ impl Requests {
             .is_some_and(|client| self.path.clients.is_sticky(client, topic, self.side));
         let leader = self.path.clusters.on(home).view().leader(topic, partition);
         match leader {
-            Some(node) if home != self.side && sticky => Place::Home(home, node),
+            Some(node) if home != self.side && sticky => {
+                if let Some((route, _)) = snapshot.topic(topic) {
+                    self.connection.has_read(route);
+                }
+                Place::Home(home, node)
+            }
             _ => Place::Refused(NOT_LEADER_OR_FOLLOWER),
         }
     }
@@ -202,15 +215,25 @@ fn refused(topics: &[FetchTopic], code: i16) -> Vec<FetchableTopicResponse> {
     topics.iter().map(topic).collect()
 }
 
-fn add(merged: &mut FetchResponse, topics: Vec<FetchableTopicResponse>) {
-    for topic in topics {
-        let known = merged
-            .responses
-            .iter_mut()
-            .find(|one| one.topic == topic.topic);
-        match known {
-            Some(known) => known.partitions.extend(topic.partitions),
-            None => merged.responses.push(topic),
+/// The parts put together: some clients keep only the last of two topics of one name.
+#[derive(Debug, Default)]
+struct Merged {
+    response: FetchResponse,
+    by_name: HashMap<TopicName, usize>,
+}
+
+impl Merged {
+    fn add(&mut self, topics: Vec<FetchableTopicResponse>) {
+        for topic in topics {
+            let responses = &mut self.response.responses;
+            let known = self.by_name.get(&topic.topic);
+            match known.and_then(|at| responses.get_mut(*at)) {
+                Some(known) => known.partitions.extend(topic.partitions),
+                None => {
+                    self.by_name.insert(topic.topic.clone(), responses.len());
+                    responses.push(topic);
+                }
+            }
         }
     }
 }

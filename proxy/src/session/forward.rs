@@ -220,16 +220,22 @@ impl Forward<'_> {
         response.walk(self.version, body).map_err(|cause| {
             Error::new(side, Kind::Malformed, "a Produce answer cannot be read").because(cause)
         })?;
+        // Brokers answer in the order of the request, so the search begins behind the last find.
+        let mut next = 0;
         for mut answer in response.partitions {
-            let of = |at: &&usize| {
-                let partition = &self.request.partitions[**at];
+            let of = |at: &usize| {
+                let partition = &self.request.partitions[*at];
                 partition.index == answer.index
                     && partition.topic(&self.body) == answer.topic(body)
-                    && matches!(fates[**at], Fate::Due(_))
+                    && matches!(fates[*at], Fate::Due(_))
             };
-            let Some(at) = parts.iter().find(of).copied() else {
+            let (before, behind) = parts.split_at(next);
+            let found = behind.iter().chain(before).position(of);
+            let Some(found) = found.map(|found| (next + found) % parts.len()) else {
                 continue;
             };
+            next = (found + 1) % parts.len();
+            let at = parts[found];
             fates[at] = if self.is_retriable(answer.error_code, at) {
                 Fate::Due(answer.error_code)
             } else {

@@ -6,6 +6,7 @@ use super::OwnBroker;
 use super::ended::{Ended, Step};
 use super::inbound::Head;
 use super::requests::{ClientGone, Requests};
+use super::run::Handler;
 use crate::api::{self, Exchange, Outcome};
 
 /// Bodies up to this size are copied, so that a handler that waits does not hold a read buffer.
@@ -42,23 +43,37 @@ impl Requests {
             return Err(Ended::Client);
         };
         let (path, forwards) = (self.path.clone(), self.forwards.clone());
+        let queued = self.queued.subscribe();
+        let own = self.own.is_alive().then(|| OwnBroker {
+            side: self.side,
+            node: self.own.node,
+            calls: self.calls_in.clone(),
+        });
+        #[allow(
+            clippy::infallible_destructuring_match,
+            reason = "tests have a second one"
+        )]
+        let store = match &path.handler {
+            Handler::Table(store) => store,
+            #[cfg(test)]
+            Handler::Test => {
+                let work = super::tests::handle(head.api_key, own, queued);
+                return self.while_reading(ClientGone::Stop, work).await;
+            }
+        };
         let exchange = Exchange {
             config: &path.config,
             clusters: &path.clusters,
             routes: &path.routes,
             snapshot: path.routes.load_full(),
-            store: &path.store,
+            store,
             clients: &path.clients,
             client: &client,
             connection: self.connection.id,
             side: self.side,
-            own: self.own.is_alive().then(|| OwnBroker {
-                side: self.side,
-                node: self.own.node,
-                calls: self.calls_in.clone(),
-            }),
+            own,
             forwards: &forwards,
-            queued: self.queued.subscribe(),
+            queued,
         };
         let work = api::handle(
             &exchange,

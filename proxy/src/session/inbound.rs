@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use lockgate_wire::WireError;
 use lockgate_wire::frame::{FrameSize, REQUEST_BYTES_MIN, SIZE_BYTES};
 use lockgate_wire::header::RequestHeader;
+use metrics::Counter;
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::buffers::BufferPool;
@@ -36,10 +37,10 @@ pub(super) struct Head {
 }
 
 /// The client's half of the session that is read.
-#[derive(Debug)]
 pub(super) struct Inbound {
     intake: Intake,
     connection: Arc<ConnectionState>,
+    bytes: Counter,
     /// Where the first frame begins whose head has not been counted, from the buffer's start; may lie behind its end.
     scanned: usize,
 }
@@ -49,10 +50,12 @@ impl Inbound {
         socket: OwnedReadHalf,
         pool: Arc<BufferPool>,
         connection: Arc<ConnectionState>,
+        bytes: Counter,
     ) -> Self {
         Self {
             intake: Intake::new(socket, pool),
             connection,
+            bytes,
             scanned: 0,
         }
     }
@@ -145,7 +148,8 @@ impl Inbound {
 
     /// Waits for bytes and reads them; see [`Intake::fill`].
     pub(super) async fn fill(&mut self, wanted: usize) {
-        self.intake.fill(wanted).await;
+        let read = self.intake.fill(wanted).await;
+        self.bytes.increment(read as u64);
         self.scan();
     }
 

@@ -79,8 +79,8 @@ impl Intake {
 
     /// Waits for bytes and reads them; holds no buffer while an idle socket is waited for. `wanted` is the length of
     /// the frame that has to become whole: the buffer grows as bytes arrive, not by what a size prefix claims.
-    /// Dropping this future loses nothing.
-    pub(super) async fn fill(&mut self, wanted: usize) {
+    /// Answers how many came. Dropping this future loses nothing.
+    pub(super) async fn fill(&mut self, wanted: usize) -> usize {
         let idle = self.buffer.as_ref().is_none_or(BytesMut::is_empty);
         let readable = if idle {
             tokio::select! {
@@ -98,7 +98,7 @@ impl Intake {
         };
         if readable.is_err() {
             self.closed = true;
-            return;
+            return 0;
         }
         let pool = &self.pool;
         let buffer = self.buffer.get_or_insert_with(|| pool.borrow());
@@ -107,8 +107,11 @@ impl Intake {
             buffer.reserve(missing.clamp(BUFFER_BYTES / 2, buffer.len().max(BUFFER_BYTES)));
         }
         match self.socket.read_buf(buffer).await {
-            Ok(0) | Err(_) => self.closed = true,
-            Ok(_) => {}
+            Ok(0) | Err(_) => {
+                self.closed = true;
+                0
+            }
+            Ok(read) => read,
         }
     }
 

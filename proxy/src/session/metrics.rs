@@ -4,7 +4,8 @@ use kafka_protocol::messages::ApiKey;
 use metrics::{Counter, Gauge};
 
 use super::ended::BadFrame;
-use crate::api::{self, Treatment};
+use super::run::Lookup;
+use crate::api::Treatment;
 
 /// API keys that have a counter: all that Kafka 4.1 knows.
 const API_KEYS: i16 = 93;
@@ -37,9 +38,9 @@ impl std::fmt::Debug for SessionMetrics {
 }
 
 impl SessionMetrics {
-    pub(super) fn register() -> Self {
+    pub(super) fn register(table: Lookup) -> Self {
         let request = |key| {
-            let api = api::lookup(key)?;
+            let api = table(key)?;
             let name = ApiKey::try_from(key).map_or_else(
                 |()| key.to_string(),
                 |known| format!("{known:?}").trim_end_matches("Key").to_owned(),

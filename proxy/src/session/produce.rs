@@ -24,7 +24,6 @@ use super::requests::{ClientGone, Requests, within};
 use super::retire;
 use super::slots::{Answer, Slot};
 use super::topics::TopicIndex;
-use crate::config::PARK_MAX;
 use crate::route::{Permit, Phase, RouteId, Snapshot};
 use crate::words::Side;
 
@@ -32,6 +31,10 @@ use crate::words::Side;
 pub(super) const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 /// Kafka's INVALID_PRODUCER_ID_MAPPING: an id of Lockgate's own range.
 const INVALID_PRODUCER_ID_MAPPING: i16 = 49;
+/// How long a forward waits for what was passed on before it; beyond every client's request timeout.
+const DIRECT_MAX: Duration = Duration::from_secs(60);
+/// Partitions for which storage is kept from request to request.
+pub(super) const PARTITIONS_KEPT: usize = 1024;
 /// The least time that is left to wait for, so that a wait is tried at all.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
@@ -42,6 +45,18 @@ pub(super) struct Decision {
     pub(super) partitions: Vec<Result<TopicIndex, i16>>,
     /// Distinct topics and their routes.
     topics: Vec<(TopicIndex, RouteId)>,
+    /// The number of this request on its connection.
+    number: u64,
+}
+
+impl Decision {
+    fn begin(&mut self) {
+        self.partitions.clear();
+        self.partitions.shrink_to(PARTITIONS_KEPT);
+        self.topics.clear();
+        self.topics.shrink_to(PARTITIONS_KEPT);
+        self.number += 1;
+    }
 }
 
 /// Where a request goes under one snapshot.
@@ -66,6 +81,8 @@ struct Homes {
 impl Requests {
     pub(super) async fn produce(&mut self, head: Head) -> Step<()> {
         self.whole(head).await?;
+        self.walked.partitions.clear();
+        self.walked.partitions.shrink_to(PARTITIONS_KEPT);
         let body = self.inbound.body(head);
         self.walked
             .walk(head.version, body)
@@ -76,7 +93,7 @@ impl Requests {
             return Err(Ended::Client);
         }
         self.classify(head)?;
-        let deadline = Instant::now() + PARK_MAX;
+        let deadline = Instant::now() + self.path.park_max;
         loop {
             self.revive().await?;
             match self.way() {
@@ -87,9 +104,7 @@ impl Requests {
                     if self.connection.has_direct() {
                         // Never written, so nothing is lost; decided anew once the way is clear.
                         permit.answered();
-                        let connection = self.connection.clone();
-                        let answered = Box::pin(async move { connection.direct_answered().await });
-                        self.while_reading(ClientGone::GoOn, answered).await?;
+                        Box::pin(self.after_direct()).await?;
                         continue;
                     }
                     return Box::pin(self.forward(head, permit, homes)).await;
@@ -103,8 +118,7 @@ impl Requests {
         let body = self.inbound.body(head);
         let snapshot = self.path.routes.load();
         let transactional = self.walked.transactional_id.is_some();
-        self.decision.partitions.clear();
-        self.decision.topics.clear();
+        self.decision.begin();
         let mut last = None;
         for partition in &self.walked.partitions {
             let index = match &last {
@@ -132,7 +146,9 @@ impl Requests {
                     continue;
                 }
                 ProducerIdKind::Cluster if !transactional => {
-                    if let (Some(client), Some(id)) = (&self.client, id) {
+                    if let (Some(client), Some(id)) = (&self.client, id)
+                        && topic.foreign.replace(id) != Some(id)
+                    {
                         self.path.clients.note_foreign(route, client, id.get());
                     }
                 }
@@ -143,7 +159,8 @@ impl Requests {
                 _ => {}
             }
             self.decision.partitions.push(Ok(index));
-            if !self.decision.topics.contains(&(index, route)) {
+            if topic.request != self.decision.number {
+                topic.request = self.decision.number;
                 self.decision.topics.push((index, route));
                 self.connection.wrote(route);
             }
@@ -166,7 +183,7 @@ impl Requests {
             && self.decision.partitions.iter().all(Result::is_ok)
             && self.decision.topics.iter().all(|(_, route)| here(*route));
         if !direct {
-            let homes = homes(&snapshot, &self.decision, self.side);
+            let homes = self.homes(&snapshot);
             return Way::Forward(permit, homes);
         }
         let mut news = false;
@@ -187,6 +204,23 @@ impl Requests {
             return Way::After;
         }
         Way::Direct(permit)
+    }
+
+    fn homes(&self, snapshot: &Snapshot) -> Homes {
+        let home = |partition: &Result<TopicIndex, i16>| {
+            let route = self.topics.get((*partition)?).route;
+            let state = route.and_then(|route| snapshot.routes.get(route.0));
+            state
+                .map(|state| state.home)
+                .ok_or(TOPIC_AUTHORIZATION_FAILED)
+        };
+        Homes {
+            sides: self.decision.partitions.iter().map(home).collect(),
+            retire: self.decision.topics.iter().any(|(_, route)| {
+                let state = snapshot.routes.get(route.0);
+                state.is_some_and(|state| state.committed && state.home != self.side)
+            }),
+        }
     }
 
     /// Passes the frame on as it stands; acks=0 as acks=1, so that its end is seen.
@@ -211,7 +245,7 @@ impl Requests {
         Ok(())
     }
 
-    /// Holds the request until none of its routes is fenced. Nothing is parked for longer than [`PARK_MAX`]: then the
+    /// Holds the request until none of its routes is fenced. Nothing is parked for longer than `PARK_MAX`: then the
     /// connection is closed unforwarded and the client, never answered, sends it again.
     async fn park(&mut self, deadline: Instant) -> Step<()> {
         let _parked = Counted::new(&self.path.metrics.parked);
@@ -241,7 +275,8 @@ impl Requests {
         {
             Some(()) => Ok(()),
             None => Err(Ended::Unserved(format!(
-                "a Produce was parked for {PARK_MAX:?} and its route did not open"
+                "a Produce was parked for {:?} and its route did not open",
+                self.path.park_max
             ))),
         }
     }
@@ -258,6 +293,21 @@ impl Requests {
             tracing::debug!(side = %self.side, "older requests of a client did not end in time");
         }
         Ok(())
+    }
+
+    /// Waits until everything passed on before is answered, so that a forward cannot overtake it.
+    async fn after_direct(&mut self) -> Step<()> {
+        let connection = self.connection.clone();
+        let answered = async move { connection.direct_answered().await };
+        match self
+            .while_reading(self.when_gone(), within(DIRECT_MAX, answered))
+            .await?
+        {
+            Some(()) => Ok(()),
+            None => Err(Ended::Unserved(format!(
+                "the session's broker did not answer a Produce within {DIRECT_MAX:?}"
+            ))),
+        }
     }
 
     /// What has no answer is finished without its client; the rest was never answered, so the client sends it again.
@@ -318,25 +368,6 @@ impl Requests {
         }
         self.walked = request;
         Ok(())
-    }
-}
-
-fn homes(snapshot: &Snapshot, decision: &Decision, side: Side) -> Homes {
-    let route = |index: &TopicIndex| {
-        let known = decision.topics.iter().find(|(topic, _)| topic == index);
-        known.and_then(|(_, route)| snapshot.routes.get(route.0))
-    };
-    let sides = decision.partitions.iter().map(|partition| match partition {
-        Ok(index) => route(index)
-            .map(|state| state.home)
-            .ok_or(TOPIC_AUTHORIZATION_FAILED),
-        Err(code) => Err(*code),
-    });
-    Homes {
-        sides: sides.collect(),
-        retire: decision.topics.iter().any(|(index, _)| {
-            route(index).is_some_and(|state| state.committed && state.home != side)
-        }),
     }
 }
 

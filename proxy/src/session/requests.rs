@@ -30,6 +30,8 @@ use crate::words::Side;
 
 /// Calls of handlers to the session's own broker that may wait to be written; a handler waits for each.
 const OWN_CALLS_MAX: usize = 8;
+/// How long the last write to a broker may take.
+const LAST_WRITE_MAX: Duration = Duration::from_secs(5);
 /// Where the correlation ids of Lockgate's own requests begin; they only have to come back.
 const OWN_CORRELATION_FIRST: i32 = 0x4c4b_0000;
 
@@ -50,7 +52,6 @@ enum Woken {
 }
 
 /// One session's request loop.
-#[derive(Debug)]
 pub(super) struct Requests {
     pub(super) path: Arc<DataPath>,
     pub(super) connection: Arc<ConnectionState>,
@@ -117,11 +118,16 @@ impl Requests {
         if let Err(ended) = self.revive().await {
             return ended;
         }
-        loop {
+        let ended = loop {
             if let Err(ended) = self.step().await {
-                return ended;
+                break ended;
             }
+        };
+        if !matches!(ended, Ended::Broker(_)) {
+            // Frames before the last one may wait to be written, and their permits with them.
+            let _ = within(LAST_WRITE_MAX, self.flush()).await;
         }
+        ended
     }
 
     async fn step(&mut self) -> Step<()> {
@@ -130,7 +136,7 @@ impl Requests {
             self.greet(head)?;
         }
         self.path.metrics.request(head.api_key);
-        let api = api::lookup(head.api_key);
+        let api = (self.path.table)(head.api_key);
         match api.filter(|api| (api.min..=api.max).contains(&head.version)) {
             None => self.unsupported(head).await,
             Some(api) => match api.treatment {
@@ -144,7 +150,7 @@ impl Requests {
 
     /// The client is known from its first frame on.
     fn greet(&mut self, head: Head) -> Step<()> {
-        if api::lookup(head.api_key).is_none() {
+        if (self.path.table)(head.api_key).is_none() {
             let what = format!("the first frame names API {}", head.api_key);
             return Err(Ended::Bad(BadFrame::Header, what));
         }
@@ -173,6 +179,10 @@ impl Requests {
     /// Between frames: waits for the client, and for the reasons to say goodbye.
     async fn idle(&mut self) -> Step<()> {
         let retire_at = self.retire_at;
+        // Looked at first, or a client that never pauses would never be told.
+        if *self.closing.borrow() && self.inbound.pending().is_empty() {
+            return Err(Ended::Done("Lockgate shuts down"));
+        }
         let retire = async {
             match retire_at {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -183,12 +193,13 @@ impl Requests {
             biased;
             () = self.inbound.fill(0) => return Ok(()),
             _ = self.routes_changed.changed() => Woken::RoutesChanged,
-            _ = self.closing.wait_for(|closing| *closing) => Woken::Closing,
+            _ = self.closing.changed() => Woken::Closing,
             () = retire => Woken::Retire,
         };
         match woken {
             Woken::RoutesChanged => self.check_leaving(),
-            Woken::Closing => return Err(Ended::Done("Lockgate shuts down")),
+            // Looked at when the session is idle again.
+            Woken::Closing => {}
             Woken::Retire => self.retire_when_quiet()?,
         }
         Ok(())
@@ -308,7 +319,6 @@ impl Requests {
         if ready.is_empty() {
             return Ok(());
         }
-        self.path.metrics.bytes_in.increment(ready.len() as u64);
         let written = match self.own.writer() {
             Some(writer) => writer.write_all(ready).await.is_ok(),
             None => false,

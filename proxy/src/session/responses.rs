@@ -101,7 +101,7 @@ impl Responses {
                 Slot::Upstream {
                     correlation_id,
                     answer,
-                } => self.from_upstream(correlation_id, answer).await?,
+                } => self.take_answer(correlation_id, answer).await?,
             }
             self.connection.slot_filled();
         }
@@ -121,7 +121,7 @@ impl Responses {
             tokio::select! {
                 biased;
                 slot = self.slots.recv() => return Ok(slot),
-                () = upstream.intake.fill(0) => {}
+                _ = upstream.intake.fill(0) => {}
             }
             // A slot is taken before its request is written, so no answer can be due here.
             if !upstream.intake.pending().is_empty() {
@@ -134,7 +134,7 @@ impl Responses {
         }
     }
 
-    async fn from_upstream(&mut self, correlation_id: i32, answer: Answer) -> Step<()> {
+    async fn take_answer(&mut self, correlation_id: i32, answer: Answer) -> Step<()> {
         let size = self.head(correlation_id).await?;
         match answer {
             Answer::Pass => self.pass(size).await,

@@ -18,7 +18,8 @@ use super::metrics::{self, SessionMetrics};
 use super::requests::{Requests, within};
 use super::responses::Responses;
 use super::slots::SLOTS_MAX;
-use crate::config::Config;
+use crate::api::{self, Api};
+use crate::config::{Config, PARK_MAX};
 use crate::route::Routes;
 use crate::state::Store;
 use crate::upstream::Clusters;
@@ -28,8 +29,22 @@ use crate::words::{Side, VirtualNode};
 const OWED_MAX: Duration = Duration::from_secs(60);
 /// How long a client may take to close its end after Lockgate said FIN.
 const FIN_MAX: Duration = Duration::from_secs(10);
-/// At least so long lies between two warnings about clients' bytes, whoever sends them.
+/// At least so long lies between two warnings about ended sessions: neither a hostile client nor an outage fills the
+/// log.
 const WARN_PAUSE_MS: u64 = 1_000;
+
+/// The API table.
+pub(super) type Lookup = fn(i16) -> Option<&'static Api>;
+
+/// Who answers requests that are decoded.
+#[derive(Debug)]
+pub(super) enum Handler {
+    /// The handlers of the API table, with what survives.
+    Table(Arc<Store>),
+    /// The tests' own.
+    #[cfg(test)]
+    Test,
+}
 
 /// What all sessions share.
 #[derive(Debug)]
@@ -37,7 +52,10 @@ pub struct DataPath {
     pub(super) config: Arc<Config>,
     pub(super) clusters: Clusters,
     pub(super) routes: Arc<Routes>,
-    pub(super) store: Arc<Store>,
+    pub(super) handler: Handler,
+    pub(super) table: Lookup,
+    /// Nothing is parked for longer.
+    pub(super) park_max: Duration,
     pub(super) clients: Arc<Clients>,
     pub(super) pool: Arc<BufferPool>,
     pub(super) metrics: SessionMetrics,
@@ -57,14 +75,37 @@ impl DataPath {
         store: Arc<Store>,
         clients: Arc<Clients>,
     ) -> Arc<Self> {
+        let handler = Handler::Table(store);
+        Self::with(
+            config,
+            clusters,
+            routes,
+            clients,
+            handler,
+            api::lookup,
+            PARK_MAX,
+        )
+    }
+
+    pub(super) fn with(
+        config: Arc<Config>,
+        clusters: Clusters,
+        routes: Arc<Routes>,
+        clients: Arc<Clients>,
+        handler: Handler,
+        table: Lookup,
+        park_max: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self {
             config,
             clusters,
             routes,
-            store,
+            handler,
+            table,
+            park_max,
             clients,
             pool: Arc::default(),
-            metrics: SessionMetrics::register(),
+            metrics: SessionMetrics::register(table),
             closing: watch::Sender::new(false),
             started: std::time::Instant::now(),
             warned_at_ms: AtomicU64::new(0),
@@ -104,7 +145,8 @@ impl DataPath {
         let routes = self.routes.load().routes.len();
         let connection = ConnectionState::new(id, side, routes);
         let (read, write) = socket.into_split();
-        let inbound = Inbound::new(read, self.pool.clone(), connection.clone());
+        let bytes = self.metrics.bytes_in.clone();
+        let inbound = Inbound::new(read, self.pool.clone(), connection.clone(), bytes);
         let (sender, slots) = mpsc::channel(SLOTS_MAX);
         let own = OwnLink::new(side, node);
         let mut responses = Responses::new(self.clone(), connection.clone(), slots, write);
@@ -137,6 +179,9 @@ impl DataPath {
                     tracing::debug!(origin = "client", %peer, %side, reason, what, "a client's bytes cannot be served");
                 }
             }
+            Ended::Unserved(what) if !self.may_warn() => {
+                tracing::debug!(origin = "internal", %peer, %side, what, "a client's connection is closed");
+            }
             Ended::Unserved(what) => {
                 tracing::warn!(origin = "internal", %peer, %side, what, "a client's connection is closed");
             }
@@ -146,7 +191,7 @@ impl DataPath {
         }
     }
 
-    /// A hostile client cannot fill the log: one warning per pause, from whomever it comes.
+    /// One warning per pause, whoever is the cause.
     fn may_warn(&self) -> bool {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let now = now.saturating_add(WARN_PAUSE_MS);

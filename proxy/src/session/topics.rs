@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use lockgate_wire::producer_id::ProducerId;
+
 use super::ended::{BadFrame, Ended, Step};
 use crate::route::{RouteId, RouteTable};
 use crate::words::Generation;
 
 /// Topics that one connection may name. Large estates have thousands; a client that invents names is cut off.
-const TOPICS_MAX: usize = 50_000;
+const TOPICS_MAX: usize = 20_000;
+/// Bytes of a topic's name (Kafka's `Topic.MAX_NAME_LENGTH`).
+const NAME_BYTES_MAX: usize = 249;
 
 /// One topic of this connection.
 #[derive(Debug)]
@@ -20,6 +24,10 @@ pub(super) struct Topic {
     pub(super) sticky: bool,
     /// Under which generation older requests of the client on the other side were waited for.
     pub(super) waited: Option<Generation>,
+    /// The producer id of a cluster's own that was reported last.
+    pub(super) foreign: Option<ProducerId>,
+    /// The request that named it last; tells topics that were already seen in the one at hand.
+    pub(super) request: u64,
 }
 
 /// A topic's place in [`Topics`].
@@ -39,6 +47,10 @@ impl Topics {
         if let Some(index) = self.by_name.get(name) {
             return Ok(*index);
         }
+        if name.len() > NAME_BYTES_MAX {
+            let what = format!("a topic name of {} bytes", name.len());
+            return Err(Ended::Bad(BadFrame::Body, what));
+        }
         if self.list.len() >= TOPICS_MAX {
             let what = format!("more than {TOPICS_MAX} topics on one connection");
             return Err(Ended::Bad(BadFrame::Body, what));
@@ -49,6 +61,8 @@ impl Topics {
             route: table.topic(&name),
             sticky: false,
             waited: None,
+            foreign: None,
+            request: 0,
         });
         self.by_name.insert(name, index);
         Ok(index)
