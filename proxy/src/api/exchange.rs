@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::config::Config;
 use crate::route::{Routes, Snapshot};
-use crate::session::{ClientKey, Clients, OwnBroker};
-use crate::state::Store;
+use crate::session::{ClientKey, Clients, Forwards, OwnBroker};
 use crate::upstream::Clusters;
 use crate::words::Side;
 
@@ -21,8 +22,6 @@ pub struct Exchange<'a> {
     pub routes: &'a Routes,
     /// The snapshot under which this request is decided.
     pub snapshot: Arc<Snapshot>,
-    /// What survives; read for version ranges of an unreachable cluster.
-    pub store: &'a Store,
     /// All clients.
     pub clients: &'a Clients,
     /// This one.
@@ -33,4 +32,8 @@ pub struct Exchange<'a> {
     pub side: Side,
     /// The broker behind the connection; none when it is gone, then only what needs no broker is answered.
     pub own: Option<OwnBroker>,
+    /// True once another frame of the client waits behind this request.
+    pub queued: watch::Receiver<bool>,
+    /// The session's connections to other brokers than its own.
+    pub forwards: &'a Forwards,
 }
