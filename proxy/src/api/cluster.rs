@@ -159,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn both_sides_are_announced_until_the_source_leaves() {
-        let mut bench = Bench::start().await;
+        let bench = Bench::start().await;
         let announced = Announced::new(&bench.exchange(Side::Source));
         let ids: Vec<i32> = announced.iter().map(|(id, _)| id.0).collect();
         assert_eq!(ids, [1, 2, 1_000_001, 1_000_002]);

@@ -1,6 +1,9 @@
 //! A request of a classic group on its way: to the desk where the group has one, else to the coordinator at the
 //! group's home. NOT_COORDINATOR makes some clients repeat records, so a group that moved is forwarded to instead.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,6 +1,9 @@
 //! The way of a decoded request: guard, decode, its API's handler, encode. Bytes from outside end at worst in a
 //! closed connection.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Encodable};

@@ -66,7 +66,7 @@ pub(super) async fn answer(
     let nodes = Announced::new(exchange);
     let shape = Shape::new(exchange, &nodes);
     let mut topics = std::mem::take(&mut plan.answered);
-    let own = ask_own(exchange, call.version, &request, &mut plan, creates).await;
+    let own = ask_own(exchange, call.version, &request, &plan, creates).await;
     let (mut throttle_time_ms, mut operations) = (0, NO_OPERATIONS);
     let mut own_side = None;
     if let Some(own) = own {
@@ -178,15 +178,15 @@ async fn ask_own(
     exchange: &Exchange<'_>,
     version: i16,
     request: &MetadataRequest,
-    plan: &mut Plan,
+    plan: &Plan,
     creates: bool,
 ) -> Option<MetadataResponse> {
     let own = exchange.own.as_ref()?;
     let version = own_version(exchange, version);
     let at = exchange.side.index();
-    let asked = |names: Option<&[TopicName]>, creates: bool| {
+    let asked = |names: Option<&Vec<TopicName>>, creates: bool| {
         MetadataRequest::default()
-            .with_topics(names.map(named))
+            .with_topics(names.map(|names| named(names)))
             .with_allow_auto_topic_creation(creates)
             .with_include_cluster_authorized_operations(
                 request.include_cluster_authorized_operations
@@ -196,20 +196,17 @@ async fn ask_own(
                 request.include_topic_authorized_operations && version >= 8,
             )
     };
-    let first = match (plan.all, creates) {
-        // Asking for all topics creates none.
-        (true, _) => asked(None, true),
-        (false, true) => asked(Some(&plan.home[at]), true),
-        (false, false) => {
-            let mut names = std::mem::take(&mut plan.away[at]);
-            names.extend(plan.home[at].iter().cloned());
-            asked(Some(&names), false)
-        }
-    };
+    let mut names = plan.home[at].clone();
+    let mut never_created = plan.away[at].clone();
+    if !creates {
+        names.append(&mut never_created);
+    }
+    // Asking for all topics creates none.
+    let first = asked((!plan.all).then_some(&names), creates);
     // A broker that is lost meanwhile ends the session, or leaves it to the view: either is right.
     let mut answer = own.call(&first, version).await.ok()?;
-    if !plan.away[at].is_empty() {
-        let second = asked(Some(&plan.away[at]), false);
+    if !never_created.is_empty() {
+        let second = asked(Some(&never_created), false);
         let more = own.call(&second, version).await.ok()?;
         answer.topics.extend(more.topics);
     }
