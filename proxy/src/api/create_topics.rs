@@ -165,3 +165,129 @@ fn failed(topic: &CreatableTopic, error: ResponseError) -> CreatableTopicResult 
         ))))
         .with_configs(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Bench, OWN_IDS, TOPIC_ID, name};
+    use kafka_protocol::messages::create_topics_request::CreatableReplicaAssignment;
+
+    fn created(side: Side) -> impl Fn(CreateTopicsRequest) -> CreateTopicsResponse {
+        move |request| {
+            let topics = request.topics.iter().map(|topic| {
+                CreatableTopicResult::default()
+                    .with_name(topic.name.clone())
+                    .with_topic_id(OWN_IDS[side.index()])
+                    .with_error_message(None)
+                    .with_configs(None)
+            });
+            CreateTopicsResponse::default().with_topics(topics.collect())
+        }
+    }
+
+    /// Ids stand in answers from version 7 on only, and the crate refuses to write one earlier.
+    fn created_before_ids(request: CreateTopicsRequest) -> CreateTopicsResponse {
+        let mut answer = created(Side::Source)(request);
+        for topic in &mut answer.topics {
+            topic.topic_id = uuid::Uuid::nil();
+        }
+        answer
+    }
+
+    fn asking(names: &[&str]) -> CreateTopicsRequest {
+        let topics = names
+            .iter()
+            .map(|text| CreatableTopic::default().with_name(name(text)));
+        CreateTopicsRequest::default().with_topics(topics.collect())
+    }
+
+    fn codes(answer: &CreateTopicsResponse) -> Vec<(&str, i16)> {
+        let mut codes: Vec<_> = answer
+            .topics
+            .iter()
+            .map(|topic| (topic.name.as_str(), topic.error_code))
+            .collect();
+        codes.sort_unstable();
+        codes
+    }
+
+    #[tokio::test]
+    async fn topics_are_created_at_home_with_the_ids_that_clients_know() {
+        let bench = Bench::start().await;
+        bench
+            .routes
+            .update(|snapshot| snapshot.routes[0].home = Side::Destination);
+        for side in Side::BOTH {
+            bench.on(side, 1, created(side));
+        }
+        let names = [
+            "orders",
+            "orders-new",
+            "other",
+            "__lockgate_state",
+            "__consumer_offsets",
+        ];
+        let answer = bench.call(Side::Source, 7, asking(&names)).await;
+        let expected = [
+            ("__consumer_offsets", 17),
+            ("__lockgate_state", 29),
+            ("orders", 0),
+            ("orders-new", 0),
+            ("other", 0),
+        ];
+        assert_eq!(codes(&answer), expected);
+        let id = |wanted| {
+            let mut topics = answer.topics.iter();
+            topics
+                .find(|topic| topic.name == name(wanted))
+                .unwrap()
+                .topic_id
+        };
+        assert_eq!(id("orders"), TOPIC_ID);
+        assert_eq!(id("orders-new"), OWN_IDS[1]);
+        assert_eq!(id("other"), OWN_IDS[0]);
+        bench.on(Side::Source, 1, created_before_ids);
+        for version in 2..=6 {
+            let answer = bench.call(
+                Side::Source,
+                version,
+                asking(&["other", "__lockgate_state"]),
+            );
+            assert_eq!(
+                codes(&answer.await),
+                [("__lockgate_state", 29), ("other", 0)]
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn creation_waits_while_the_route_is_fenced() {
+        let bench = Bench::start().await;
+        bench.on(Side::Destination, 1, created(Side::Destination));
+        bench
+            .routes
+            .update(|snapshot| snapshot.routes[0].phase = Phase::Fenced);
+        let opened = async {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            assert_eq!(bench.seen(Side::Source, 1, ApiKey::CreateTopics), 0);
+            bench.routes.update(|snapshot| {
+                snapshot.routes[0].phase = Phase::Open;
+                snapshot.routes[0].home = Side::Destination;
+            });
+        };
+        let (answer, ()) =
+            tokio::join!(bench.call(Side::Source, 7, asking(&["orders-new"])), opened);
+        assert_eq!(codes(&answer), [("orders-new", 0)]);
+        assert_eq!(bench.seen(Side::Destination, 1, ApiKey::CreateTopics), 1);
+    }
+
+    #[test]
+    fn assignments_name_upstream_brokers() {
+        let brokers = vec![BrokerId(1), BrokerId(1_000_002)];
+        let assignment = CreatableReplicaAssignment::default().with_broker_ids(brokers);
+        let topic = CreatableTopic::default().with_assignments(vec![assignment]);
+        let there = on_side(topic, Side::Destination);
+        let brokers = &there.assignments[0].broker_ids;
+        assert_eq!(*brokers, [BrokerId(i32::MAX), BrokerId(2)]);
+    }
+}

@@ -54,3 +54,39 @@ pub(super) async fn answer(
         .with_brokers(brokers.collect())
         .with_cluster_authorized_operations(operations))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Bench, commit_all};
+    use crate::words::Side;
+
+    #[tokio::test]
+    async fn the_virtual_cluster_is_described() {
+        let bench = Bench::start().await;
+        bench.on(Side::Source, 1, |_: DescribeClusterRequest| {
+            DescribeClusterResponse::default().with_cluster_authorized_operations(9)
+        });
+        for version in 0..=2 {
+            let request =
+                DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
+            let answer = bench.call(Side::Source, version, request).await;
+            assert_eq!(answer.cluster_id.as_str(), "source-id");
+            assert_eq!(answer.controller_id.0, 1);
+            assert_eq!(answer.brokers.len(), 4);
+            assert_eq!(answer.cluster_authorized_operations, 9);
+        }
+        bench.routes.update(commit_all);
+        let request = DescribeClusterRequest::default();
+        let answer = bench.call(Side::Destination, 1, request).await;
+        let ids: Vec<i32> = answer
+            .brokers
+            .iter()
+            .map(|broker| broker.broker_id.0)
+            .collect();
+        assert_eq!(ids, [1_000_001, 1_000_002]);
+        let controllers = DescribeClusterRequest::default().with_endpoint_type(2);
+        let answer = bench.call(Side::Source, 1, controllers).await;
+        assert_eq!(answer.error_code, 114);
+    }
+}

@@ -119,3 +119,67 @@ fn failed(resource: &DescribeConfigsResource, error: ResponseError) -> DescribeC
         .with_resource_type(resource.resource_type)
         .with_resource_name(resource.resource_name.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::Bench;
+
+    fn resource(kind: i8, name: &'static str) -> DescribeConfigsResource {
+        DescribeConfigsResource::default()
+            .with_resource_type(kind)
+            .with_resource_name(StrBytes::from_static_str(name))
+    }
+
+    #[tokio::test]
+    async fn resources_are_described_where_they_are() {
+        let bench = Bench::start().await;
+        bench
+            .routes
+            .update(|snapshot| snapshot.routes[0].home = Side::Destination);
+        for side in Side::BOTH {
+            for node in [1, 2] {
+                bench.on(side, node, move |request: DescribeConfigsRequest| {
+                    let results = request.resources.iter().map(|asked| {
+                        let by = format!("{side}-{node} as {}", asked.resource_name);
+                        failed(asked, ResponseError::UnknownServerError)
+                            .with_error_code(0)
+                            .with_error_message(Some(StrBytes::from_string(by)))
+                    });
+                    DescribeConfigsResponse::default().with_results(results.collect())
+                });
+            }
+        }
+        for version in 1..=4 {
+            let request = DescribeConfigsRequest::default().with_resources(vec![
+                resource(TOPIC, "orders"),
+                resource(TOPIC, "payments"),
+                resource(TOPIC, "__lockgate_state"),
+                resource(BROKER, "2"),
+                resource(BROKER, "1000002"),
+                resource(BROKER, ""),
+                resource(BROKER, "x"),
+            ]);
+            let answer = bench.call(Side::Source, version, request).await;
+            let mut results: Vec<_> = answer
+                .results
+                .iter()
+                .map(|result| {
+                    let message = result.error_message.as_deref().unwrap_or_default();
+                    (result.resource_name.as_str(), result.error_code, message)
+                })
+                .collect();
+            results.sort_unstable();
+            let expected = [
+                ("", 0, "source-1 as "),
+                ("1000002", 0, "destination-2 as 2"),
+                ("2", 0, "source-2 as 2"),
+                ("__lockgate_state", 29, "lockgate: TopicAuthorizationFailed"),
+                ("orders", 0, "destination-1 as orders"),
+                ("payments", 0, "source-1 as payments"),
+                ("x", 42, "lockgate: InvalidRequest"),
+            ];
+            assert_eq!(results, expected);
+        }
+    }
+}

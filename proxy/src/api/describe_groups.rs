@@ -82,3 +82,53 @@ fn failed(group: &GroupId, error: ResponseError) -> DescribedGroup {
         .with_group_id(group.clone())
         .with_error_code(error.code())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Bench, move_group};
+    use crate::words::Side;
+    use kafka_protocol::protocol::StrBytes;
+
+    #[tokio::test]
+    async fn each_group_is_described_by_its_home() {
+        let bench = Bench::start().await;
+        bench
+            .routes
+            .update(|snapshot| move_group(snapshot, "billing", None));
+        for side in Side::BOTH {
+            bench.on(side, 1, move |request: DescribeGroupsRequest| {
+                let groups = request.groups.into_iter().map(|group| {
+                    DescribedGroup::default()
+                        .with_group_id(group)
+                        .with_group_state(StrBytes::from_static_str(side.as_str()))
+                });
+                DescribeGroupsResponse::default().with_groups(groups.collect())
+            });
+        }
+        let groups = ["other", "billing", "lockgate-x"];
+        let groups = groups.map(|name| GroupId(StrBytes::from_static_str(name)));
+        for version in 0..=6 {
+            let request = DescribeGroupsRequest::default().with_groups(groups.to_vec());
+            let answer = bench.call(Side::Source, version, request).await;
+            let mut described: Vec<_> = answer
+                .groups
+                .iter()
+                .map(|group| {
+                    (
+                        group.group_id.as_str(),
+                        group.group_state.as_str(),
+                        group.error_code,
+                    )
+                })
+                .collect();
+            described.sort_unstable();
+            let expected = [
+                ("billing", "destination", 0),
+                ("lockgate-x", "", 30),
+                ("other", "source", 0),
+            ];
+            assert_eq!(described, expected);
+        }
+    }
+}

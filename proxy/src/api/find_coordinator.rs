@@ -129,3 +129,68 @@ fn failed(key: StrBytes, code: i16) -> Coordinator {
         .with_port(-1)
         .with_error_code(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Bench, move_group};
+
+    async fn ask(bench: &Bench, version: i16, key_type: i8, key: &'static str) -> Coordinator {
+        let key = StrBytes::from_static_str(key);
+        let request = FindCoordinatorRequest::default().with_key_type(key_type);
+        if version < MANY_KEYS {
+            let answer = bench
+                .call(Side::Source, version, request.with_key(key))
+                .await;
+            return Coordinator::default()
+                .with_node_id(answer.node_id)
+                .with_host(answer.host)
+                .with_port(answer.port)
+                .with_error_code(answer.error_code);
+        }
+        let request = request.with_coordinator_keys(vec![key.clone()]);
+        let mut answer = bench.call(Side::Source, version, request).await;
+        let found = answer.coordinators.remove(0);
+        assert_eq!(found.key, key);
+        found
+    }
+
+    #[tokio::test]
+    async fn a_coordinator_is_the_virtual_node_at_the_home() {
+        let bench = Bench::start().await;
+        bench
+            .routes
+            .update(|snapshot| move_group(snapshot, "billing", None));
+        for version in 0..=6 {
+            let moved = ask(&bench, version, GROUP, "billing").await;
+            assert_eq!(
+                (moved.node_id.0, moved.port),
+                (1_000_001, 9102),
+                "v{version}"
+            );
+            assert_eq!(moved.host.as_str(), "gate.example");
+            let stayed = ask(&bench, version, GROUP, "other").await;
+            assert_eq!((stayed.node_id.0, stayed.port), (1, 9100));
+            let own = ask(&bench, version, GROUP, "lockgate-instances").await;
+            assert_eq!((own.node_id.0, own.error_code), (-1, 30));
+            if version >= 1 {
+                let transaction = ask(&bench, version, TRANSACTIONAL_ID, "tx").await;
+                assert_eq!(transaction.node_id.0, 1);
+                let own = ask(&bench, version, TRANSACTIONAL_ID, "lockgate-state").await;
+                assert_eq!(own.error_code, 53);
+                let share = ask(&bench, version, 2, "share").await;
+                assert_eq!(share.error_code, 42);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_own_broker_refuses_is_passed_on() {
+        let bench = Bench::start().await;
+        bench.on(Side::Source, 1, |_: FindCoordinatorRequest| {
+            FindCoordinatorResponse::default().with_error_code(15)
+        });
+        let none = ask(&bench, 4, GROUP, "other").await;
+        assert_eq!((none.node_id.0, none.error_code), (-1, 15));
+    }
+}

@@ -33,3 +33,49 @@ pub(super) async fn answer(
     });
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Bench, move_group};
+    use crate::words::Side;
+    use kafka_protocol::messages::GroupId;
+    use kafka_protocol::messages::list_groups_response::ListedGroup;
+    use kafka_protocol::protocol::StrBytes;
+
+    #[tokio::test]
+    async fn a_group_is_listed_once_from_its_home() {
+        let bench = Bench::start().await;
+        bench
+            .routes
+            .update(|snapshot| move_group(snapshot, "billing", None));
+        for side in Side::BOTH {
+            bench.on(side, 1, |_: ListGroupsRequest| {
+                let groups = ["billing", "other", "lockgate-instances"].map(|name| {
+                    let id = GroupId(StrBytes::from_static_str(name));
+                    ListedGroup::default().with_group_id(id)
+                });
+                ListGroupsResponse::default().with_groups(groups.to_vec())
+            });
+        }
+        for version in 0..=5 {
+            for (side, listed) in Side::BOTH.into_iter().zip(["other", "billing"]) {
+                let answer = bench
+                    .call(side, version, ListGroupsRequest::default())
+                    .await;
+                let names: Vec<_> = answer
+                    .groups
+                    .iter()
+                    .map(|group| group.group_id.as_str())
+                    .collect();
+                assert_eq!(names, [listed]);
+            }
+        }
+        let mut exchange = bench.exchange(Side::Source);
+        exchange.own = None;
+        let answer = bench
+            .call_on(&exchange, 5, ListGroupsRequest::default())
+            .await;
+        assert_eq!(answer.error_code, 15);
+    }
+}

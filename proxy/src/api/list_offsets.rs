@@ -176,3 +176,115 @@ fn refused(topic: &ListOffsetsTopic, error: ResponseError) -> ListOffsetsTopicRe
         .with_name(topic.name.clone())
         .with_partitions(partitions.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::testing::{Bench, flip_all, name};
+    use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
+
+    fn topic(text: &str, partitions: i32) -> ListOffsetsTopic {
+        let partitions = (0..partitions).map(|index| {
+            ListOffsetsPartition::default()
+                .with_partition_index(index)
+                .with_timestamp(-1)
+        });
+        ListOffsetsTopic::default()
+            .with_name(name(text))
+            .with_partitions(partitions.collect())
+    }
+
+    /// Every partition ends at 40; the broker's epoch is 5.
+    fn ends(request: ListOffsetsRequest) -> ListOffsetsResponse {
+        assert_eq!(request.replica_id, CONSUMER);
+        let topics = request.topics.iter().map(|asked| {
+            let mut found = refused(asked, ResponseError::UnknownServerError);
+            for (partition, asked) in found.partitions.iter_mut().zip(&asked.partitions) {
+                assert_eq!(asked.current_leader_epoch, NO_EPOCH);
+                *partition = partition.clone().with_error_code(0).with_offset(40);
+                partition.leader_epoch = 5;
+            }
+            found
+        });
+        ListOffsetsResponse::default().with_topics(topics.collect())
+    }
+
+    fn asking(version: i16) -> ListOffsetsRequest {
+        let mut asked = topic("orders", 1);
+        if version >= 4 {
+            asked.partitions[0].current_leader_epoch = 5;
+        }
+        ListOffsetsRequest::default()
+            .with_replica_id(BrokerId(0))
+            .with_topics(vec![asked, topic("__lockgate_state", 1)])
+    }
+
+    #[tokio::test]
+    async fn a_topic_at_home_is_answered_by_the_own_broker_without_epochs() {
+        let bench = Bench::start().await;
+        bench.on(Side::Source, 1, |request: ListOffsetsRequest| {
+            // Versions below 4 have no epoch: what they lack must not get in the way.
+            let topics = request.topics.iter().map(|asked| {
+                let mut found = refused(asked, ResponseError::UnknownServerError);
+                found.partitions[0].error_code = 0;
+                found.partitions[0].offset = 40;
+                found
+            });
+            ListOffsetsResponse::default().with_topics(topics.collect())
+        });
+        for version in 1..=10 {
+            let answer = bench.call(Side::Source, version, asking(version)).await;
+            let found = &answer.topics[0].partitions[0];
+            assert_eq!((found.offset, found.leader_epoch), (40, NO_EPOCH));
+            assert_eq!(answer.topics[1].partitions[0].error_code, 29);
+        }
+        bench.on(Side::Source, 1, ends);
+        let answer = bench.call(Side::Source, 6, asking(6)).await;
+        assert_eq!(answer.topics[0].partitions[0].leader_epoch, NO_EPOCH);
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_moved_is_not_led_here() {
+        let bench = Bench::start().await;
+        bench.routes.update(flip_all);
+        let answer = bench.call(Side::Source, 6, asking(6)).await;
+        let mut codes: Vec<i16> = answer
+            .topics
+            .iter()
+            .map(|topic| topic.partitions[0].error_code)
+            .collect();
+        codes.sort_unstable();
+        assert_eq!(codes, [6, 29]);
+        assert_eq!(bench.seen(Side::Source, 1, ApiKey::ListOffsets), 0);
+
+        let mut exchange = bench.exchange(Side::Destination);
+        exchange.own = None;
+        let answer = bench.call_on(&exchange, 6, asking(6)).await;
+        assert!(
+            answer
+                .topics
+                .iter()
+                .any(|topic| topic.partitions[0].error_code == 6)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_forward_asks_every_leader_and_answers_once_per_topic() {
+        let bench = Bench::start().await;
+        bench.on(Side::Destination, 1, ends);
+        bench.on(Side::Destination, 2, ends);
+        let exchange = bench.exchange(Side::Source);
+        // Partition 3 does not exist, so it has no leader.
+        let topics = vec![(Side::Destination, topic("orders", 4))];
+        let request = ListOffsetsRequest::default().with_replica_id(CONSUMER);
+        let answers = forward(&exchange, 6, &request, topics).await;
+        assert_eq!(answers.len(), 1);
+        let mut partitions = answers[0].partitions.clone();
+        partitions.sort_by_key(|partition| partition.partition_index);
+        let found: Vec<_> = partitions
+            .iter()
+            .map(|known| (known.offset, known.error_code))
+            .collect();
+        assert_eq!(found, [(40, 0), (40, 0), (40, 0), (-1, 5)]);
+    }
+}

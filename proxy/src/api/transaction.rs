@@ -1,6 +1,9 @@
 //! What the transactional APIs share: they are served by the source's coordinators until transactions can move, and
 //! refused for what is at home at the destination (a transaction cannot span both clusters).
 
+#[cfg(test)]
+mod tests;
+
 use kafka_protocol::ResponseError;
 
 use super::ask::{self, CoordinatorKey, Errand};
