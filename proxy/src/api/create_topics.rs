@@ -11,6 +11,7 @@ use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::{ApiKey, BrokerId, CreateTopicsRequest, CreateTopicsResponse};
 use kafka_protocol::protocol::StrBytes;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::ask;
 use super::cluster::{self, is_own_topic};
@@ -23,6 +24,8 @@ use crate::route::{Phase, Snapshot};
 use crate::words::{Side, UpstreamNode, VirtualNode};
 
 pub(super) const API: Api = Api::handled(ApiKey::CreateTopics, 2, 7);
+/// From here on answers carry topic ids.
+const TOPIC_IDS: i16 = 7;
 
 pub(super) async fn answer(
     exchange: &Exchange<'_>,
@@ -56,11 +59,10 @@ pub(super) async fn answer(
         }
     }
     for topic in &mut response.topics {
-        topic.topic_id = cluster::topic_id(&snapshot, &topic.name, topic.topic_id);
-        if call.version < 5 {
-            // A newer broker tells more than this version can carry.
-            topic.topic_config_error_code = 0;
-        }
+        topic.topic_id = match call.version {
+            ..TOPIC_IDS => Uuid::nil(),
+            _ => cluster::topic_id(&snapshot, &topic.name, topic.topic_id),
+        };
     }
     Ok(response)
 }
@@ -189,7 +191,7 @@ mod tests {
     fn created_before_ids(request: CreateTopicsRequest) -> CreateTopicsResponse {
         let mut answer = created(Side::Source)(request);
         for topic in &mut answer.topics {
-            topic.topic_id = uuid::Uuid::nil();
+            topic.topic_id = Uuid::nil();
         }
         answer
     }
@@ -246,16 +248,19 @@ mod tests {
         assert_eq!(id("orders"), TOPIC_ID);
         assert_eq!(id("orders-new"), OWN_IDS[1]);
         assert_eq!(id("other"), OWN_IDS[0]);
+        bench
+            .routes
+            .update(|snapshot| snapshot.routes[0].home = Side::Source);
         bench.on(Side::Source, 1, created_before_ids);
         for version in 2..=6 {
             let answer = bench.call(
                 Side::Source,
                 version,
-                asking(&["other", "__lockgate_state"]),
+                asking(&["orders", "__lockgate_state"]),
             );
             assert_eq!(
                 codes(&answer.await),
-                [("__lockgate_state", 29), ("other", 0)]
+                [("__lockgate_state", 29), ("orders", 0)]
             );
         }
     }

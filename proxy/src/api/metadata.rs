@@ -126,7 +126,9 @@ fn plan(exchange: &Exchange<'_>, version: i16, topics: Option<&[MetadataRequestT
         let name = topic.name.clone();
         match name.or_else(|| names.get(&topic.topic_id).cloned()) {
             Some(name) => plan.add(exchange, name),
-            None => plan.answered.push(shape::unknown_id(topic.topic_id)),
+            None => plan
+                .answered
+                .push(shape::unknown_id(topic.topic_id, version)),
         }
     }
     plan

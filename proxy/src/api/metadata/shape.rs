@@ -124,11 +124,13 @@ pub(super) fn failed(name: TopicName, error: ResponseError) -> MetadataResponseT
         .with_topic_authorized_operations(NO_OPERATIONS)
 }
 
-/// The answer for an id that belongs to no topic. The name is null, which versions that know ids by request allow.
-pub(super) fn unknown_id(id: Uuid) -> MetadataResponseTopic {
+/// The answer for an id that belongs to no topic. Its name is null from version 12 on, empty before.
+pub(super) fn unknown_id(id: Uuid, version: i16) -> MetadataResponseTopic {
+    /// From here on a request may name topics by id.
+    const BY_ID: i16 = 12;
     MetadataResponseTopic::default()
         .with_topic_id(id)
-        .with_name(None)
+        .with_name((version < BY_ID).then(TopicName::default))
         .with_error_code(ResponseError::UnknownTopicId.code())
         .with_topic_authorized_operations(NO_OPERATIONS)
 }

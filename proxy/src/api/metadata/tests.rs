@@ -156,6 +156,9 @@ async fn ids_become_names_first() {
         .find(|topic| topic.name.is_none())
         .unwrap();
     assert_eq!((unknown.topic_id, unknown.error_code), (nobody, 100));
+    let request = MetadataRequest::default().with_topics(Some(vec![by_id(nobody)]));
+    let answer = bench.call(Side::Source, 10, request).await;
+    assert_eq!(answer.topics[0].error_code, 100);
 }
 
 #[tokio::test]
