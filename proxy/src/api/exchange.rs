@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::route::{Routes, Snapshot};
 use crate::session::{ClientKey, Clients, Forwards, OwnBroker};
+use crate::state::Store;
 use crate::upstream::Clusters;
 use crate::words::Side;
 
@@ -22,6 +23,9 @@ pub struct Exchange<'a> {
     pub routes: &'a Routes,
     /// The snapshot under which this request is decided.
     pub snapshot: Arc<Snapshot>,
+    /// What survives. No handler needs it so far (version ranges of an unreachable cluster are remembered by
+    /// `Cluster`), and tests have none.
+    pub store: Option<&'a Store>,
     /// All clients.
     pub clients: &'a Clients,
     /// This one.
@@ -32,8 +36,8 @@ pub struct Exchange<'a> {
     pub side: Side,
     /// The broker behind the connection; none when it is gone, then only what needs no broker is answered.
     pub own: Option<OwnBroker>,
-    /// True once another frame of the client waits behind this request.
-    pub queued: watch::Receiver<bool>,
-    /// The session's connections to other brokers than its own.
+    /// This session's connections to other brokers.
     pub forwards: &'a Forwards,
+    /// True once another request waits behind this one on the same connection; a held Heartbeat is then released.
+    pub queued: watch::Receiver<bool>,
 }

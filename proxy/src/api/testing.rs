@@ -163,6 +163,7 @@ impl Bench {
             clusters: &self.clusters,
             routes: &self.routes,
             snapshot: self.routes.load_full(),
+            store: None,
             clients: &self.clients,
             client: &self.client,
             connection: 1,
