@@ -18,7 +18,12 @@ async fn live_clients_cross_and_go_on_without_the_source() {
     play.go_on(500).await;
     for route in [ROUTE, "default"] {
         if route != ROUTE {
-            let operation = play.lockgate.api().flip(route, "all", DEADLINE).await.unwrap();
+            let operation = play
+                .lockgate
+                .api()
+                .flip(route, "all", DEADLINE)
+                .await
+                .unwrap();
             assert_eq!(operation["state"], "done", "{operation:#}");
         }
         let committed = play.lockgate.api().commit(route, DEADLINE).await.unwrap();
@@ -32,6 +37,11 @@ async fn live_clients_cross_and_go_on_without_the_source() {
     play.go_on(2_000).await;
     play.stop_clients().await;
     play.pair.source.restart_all().await.unwrap();
-    play.pair.source.admin().wait_in_sync(crate::fixture::TOPIC).await.unwrap();
+    play.pair
+        .source
+        .admin()
+        .wait_in_sync(crate::fixture::TOPIC)
+        .await
+        .unwrap();
     play.end().await;
 }

@@ -69,7 +69,9 @@ impl Play {
     ) -> Self {
         let turn = TURN.lock().await;
         let relayed = [&source, &destination].map(|spec| spec.advertised_host == RELAYED_HOST);
-        let pair = Box::pin(Pair::start_with(source, destination)).await.unwrap();
+        let pair = Box::pin(Pair::start_with(source, destination))
+            .await
+            .unwrap();
         let mut relays = Vec::new();
         for (cluster, relayed) in [&pair.source, &pair.destination].into_iter().zip(relayed) {
             for broker in cluster.brokers().into_iter().filter(|_| relayed) {
@@ -77,14 +79,20 @@ impl Play {
             }
         }
         let history = History::default();
-        pair.source.admin().create_topic(TOPIC, PARTITIONS, 2, &[]).await.unwrap();
+        pair.source
+            .admin()
+            .create_topic(TOPIC, PARTITIONS, 2, &[])
+            .await
+            .unwrap();
         let backlog = Backlog {
             topic: TOPIC.to_owned(),
             partitions: PARTITIONS,
             records: BACKLOG,
             deleted_percent: 20,
         };
-        write_backlog(&pair.source, &backlog, &history).await.unwrap();
+        write_backlog(&pair.source, &backlog, &history)
+            .await
+            .unwrap();
         let (source, destination) = (pair.source.bootstrap(), pair.destination.bootstrap());
         let mut config = Config::new(&source, &destination, vec![route()]).unwrap();
         config.further = QUICK.to_owned();
@@ -108,11 +116,19 @@ impl Play {
     /// Waits until every link of the topic is copying and level.
     pub(crate) async fn wait_level(&self) {
         let level = |links: &Value| {
-            let ours = links.as_array().into_iter().flatten().filter(|link| link["topic"] == TOPIC);
+            let ours = links
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|link| link["topic"] == TOPIC);
             let level = ours.filter(|link| link["state"] == "copying" && link["lag_records"] == 0);
             level.count() == PARTITIONS as usize
         };
-        self.lockgate.api().wait_until("/v1/links", DEADLINE, level).await.unwrap();
+        self.lockgate
+            .api()
+            .wait_until("/v1/links", DEADLINE, level)
+            .await
+            .unwrap();
     }
 
     /// Kafka's own client, as a library to choose.
@@ -127,13 +143,15 @@ impl Play {
         if !idempotent {
             spec = spec.not_idempotent();
         }
-        self.producers.push(self.clients.producer(software, &spec).unwrap());
+        self.producers
+            .push(self.clients.producer(software, &spec).unwrap());
     }
 
     /// A member of a group through Lockgate.
     pub(crate) fn consumer(&mut self, software: &Software, name: &str, group: &str) {
         let spec = ConsumerSpec::new(name, &self.lockgate.bootstrap(), TOPIC, group);
-        self.consumers.push(self.clients.consumer(software, &spec).unwrap());
+        self.consumers
+            .push(self.clients.consumer(software, &spec).unwrap());
     }
 
     /// The usual clients: three producers, a Java group of two and a librdkafka group of one, all at work.
@@ -164,7 +182,11 @@ impl Play {
     fn groups(&self) -> Vec<String> {
         let mut groups = Vec::new();
         for name in ["java", "rd"] {
-            if self.consumers.iter().any(|client| client.name().starts_with(name)) {
+            if self
+                .consumers
+                .iter()
+                .any(|client| client.name().starts_with(name))
+            {
                 groups.push(name.to_owned());
             }
         }
@@ -173,7 +195,11 @@ impl Play {
 
     /// Lets the clients run until each producer has `records` more acknowledged.
     pub(crate) async fn go_on(&self, records: u64) {
-        let goals: Vec<u64> = self.producers.iter().map(|client| client.records() + records).collect();
+        let goals: Vec<u64> = self
+            .producers
+            .iter()
+            .map(|client| client.records() + records)
+            .collect();
         for (client, goal) in self.producers.iter().zip(goals) {
             client.wait_for_records(goal, DEADLINE).await.unwrap();
         }
@@ -183,14 +209,22 @@ impl Play {
         let end = Instant::now() + DEADLINE;
         while self.history.unread(group, TOPIC) > left {
             let unread = self.history.unread(group, TOPIC);
-            assert!(Instant::now() < end, "{group} still has {unread} records to read");
+            assert!(
+                Instant::now() < end,
+                "{group} still has {unread} records to read"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Flips and insists on success.
     pub(crate) async fn flip(&self, what: &str) -> Value {
-        let operation = self.lockgate.api().flip(ROUTE, what, DEADLINE).await.unwrap();
+        let operation = self
+            .lockgate
+            .api()
+            .flip(ROUTE, what, DEADLINE)
+            .await
+            .unwrap();
         assert_eq!(operation["state"], "done", "{operation:#}");
         operation
     }
@@ -217,7 +251,9 @@ impl Play {
     /// offset up to the flip.
     pub(crate) async fn end(self) {
         self.stop_clients().await;
-        let differences = compare_topic(&self.pair.source, &self.pair.destination, TOPIC).await.unwrap();
+        let differences = compare_topic(&self.pair.source, &self.pair.destination, TOPIC)
+            .await
+            .unwrap();
         assert!(differences.is_empty(), "{differences:#?}");
         self.check_history().await;
     }
@@ -225,15 +261,29 @@ impl Play {
     /// Nothing lost, doubled, reordered or misplaced, in the destination's log either.
     pub(crate) async fn check_history(&self) {
         let bootstrap = self.pair.destination.bootstrap();
-        let ranges = self.pair.destination.admin().log_ranges(TOPIC).await.unwrap();
+        let ranges = self
+            .pair
+            .destination
+            .admin()
+            .log_ranges(TOPIC)
+            .await
+            .unwrap();
         for (partition, range) in (0..).zip(&ranges) {
-            let records = read_records(&bootstrap, TOPIC, partition, range.start, range.end).await.unwrap();
+            let records = read_records(&bootstrap, TOPIC, partition, range.start, range.end)
+                .await
+                .unwrap();
             for record in records {
-                let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default()).into_owned();
+                let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default())
+                    .into_owned();
                 self.history.in_log(TOPIC, partition, record.offset, &value);
             }
         }
         let findings = self.history.check();
-        assert!(findings.is_clean(), "{:?}: {:#?}", findings.total, findings.examples);
+        assert!(
+            findings.is_clean(),
+            "{:?}: {:#?}",
+            findings.total,
+            findings.examples
+        );
     }
 }

@@ -22,7 +22,10 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
     let metadata = [&header(3, 1)[..], &i32::MAX.to_be_bytes()].concat();
     let fetch = [&header(1, 4)[..], &[0; 17], &i32::MAX.to_be_bytes()].concat();
     vec![
-        ("an HTTP request", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),
+        (
+            "an HTTP request",
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        ),
         ("a negative size", (-5_i32).to_be_bytes().to_vec()),
         ("a size of two gigabytes", i32::MAX.to_be_bytes().to_vec()),
         ("an unknown API", framed(&header(999, 0))),
@@ -43,7 +46,8 @@ async fn hostile_bytes_end_their_own_connection_alone() {
         let mut socket = TcpStream::connect(play.lockgate.bootstrap()).await.unwrap();
         socket.write_all(&bytes).await.unwrap();
         let mut rest = Vec::new();
-        let ended = tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut rest)).await;
+        let ended =
+            tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut rest)).await;
         assert!(ended.is_ok(), "{name}: the connection stays open");
     }
     let truncated = TcpStream::connect(play.lockgate.bootstrap()).await.unwrap();
@@ -57,6 +61,10 @@ async fn hostile_bytes_end_their_own_connection_alone() {
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum();
     assert!(bad >= 5.0, "{bad} bad frames were counted:\n{metrics}");
-    play.lockgate.api().wait_until("/readyz", DEADLINE, |_| true).await.unwrap();
+    play.lockgate
+        .api()
+        .wait_until("/readyz", DEADLINE, |_| true)
+        .await
+        .unwrap();
     play.stop_clients().await;
 }
