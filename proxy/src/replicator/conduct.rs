@@ -105,6 +105,7 @@ async fn activate(shared: &Shared) -> Result<()> {
 fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
     let (wants_inspection, copying, acknowledged) = {
         let engine = link.engine();
+        report(link, engine.state());
         (
             engine.wants_inspection().is_some(),
             *engine.state() == State::Copying,
@@ -131,6 +132,17 @@ fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
     if epoch >= 0 && epoch != link.compared_epoch.load(Ordering::Acquire) && link.begin_inspection()
     {
         tasks.spawn(compare(shared.clone(), link.clone(), epoch, acknowledged));
+    }
+}
+
+/// Logs a stop once.
+fn report(link: &Link, state: &State) {
+    match state {
+        State::Stopped(reason) if !link.reported.swap(true, Ordering::Relaxed) => {
+            tracing::error!(partition = %link.at, reason, "the link stopped");
+        }
+        State::Stopped(_) => {}
+        _ => link.reported.store(false, Ordering::Relaxed),
     }
 }
 

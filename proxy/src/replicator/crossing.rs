@@ -91,6 +91,20 @@ async fn a_topic_crosses_with_its_offsets() {
     })
     .await;
     live.stop().await;
+    // A partition that the source gets later.
+    topic_calls::grow(&pair.clusters.source, &topic, 5)
+        .await
+        .unwrap();
+    ats.push(TopicPartition::new(topic.clone(), 4));
+    pair.wait_for_leaders(Side::Source, &topic, 5).await;
+    pair.writer(&ats[5]).await.write(30).await;
+    wait_for("the new partition is copied", || {
+        running
+            .links()
+            .iter()
+            .any(|link| link.at() == ats[5] && link.next_offset == 30)
+    })
+    .await;
     let topics = [topic, compacted];
     let began = Instant::now();
     let level = running.level(&topics, Duration::ZERO, Duration::from_secs(20));

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lockgate_wire::batch::{Batch, BatchView, Batches, attributes, next_sequence};
 use sha2::{Digest, Sha256};
 
-use super::engine::{Inspected, LinkStamp, State};
+use super::engine::{Inspected, LinkStamp};
 use super::fetch::read_once;
 use super::link::{Link, Shared};
 use super::produce::PRODUCE_TIMEOUT;
@@ -45,9 +45,6 @@ pub(super) async fn inspect(shared: Arc<Shared>, link: Arc<Link>) {
             }
             Err(error) => link.engine().stop(error.to_string()),
         }
-    }
-    if let State::Stopped(reason) = link.engine().state() {
-        tracing::error!(partition = %link.at, reason, "the link stopped");
     }
     link.inspection_over();
     shared.attention.raise();

@@ -133,7 +133,8 @@ async fn links_of(shared: &Shared, topics: &[Arc<str>]) -> Result<Vec<Arc<Link>>
             return Err(Error::kafka(Side::Source, UNKNOWN_TOPIC_OR_PARTITION, what));
         }
         if found.len() < partitions {
-            return Err(Error::refused(format!(
+            // Just after a start: worth waiting for.
+            return Err(late(format!(
                 "topic {topic:?} has {partitions} partitions on the source and {} links",
                 found.len()
             )));

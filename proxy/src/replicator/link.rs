@@ -28,6 +28,8 @@ pub(super) struct Link {
     pub(super) inspecting: AtomicBool,
     /// The destination's log is to start here once that much is copied; -1 when nothing is to be done.
     pub(super) trim_to: AtomicI64,
+    /// The log names the reason for which it stopped.
+    pub(super) reported: AtomicBool,
     /// The home's leader epoch under which both sides were last found equal.
     pub(super) compared_epoch: AtomicI32,
 }
@@ -39,6 +41,7 @@ impl Link {
             engine: Mutex::new(Engine::new()),
             inspecting: AtomicBool::new(false),
             trim_to: AtomicI64::new(-1),
+            reported: AtomicBool::new(false),
             compared_epoch: AtomicI32::new(-1),
         })
     }

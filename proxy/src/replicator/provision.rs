@@ -93,7 +93,7 @@ async fn follow(shared: Arc<Shared>, topic: Arc<str>) {
                 for link in &links {
                     link.engine().refuse(error.what.clone());
                 }
-                tracing::error!(%topic, %error, "the topic is not copied");
+                tracing::debug!(%topic, %error, "the topic is not copied");
                 tokio::time::sleep(RETRY_REFUSED).await;
             }
         }

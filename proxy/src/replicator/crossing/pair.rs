@@ -147,10 +147,16 @@ impl Pair {
                 .collect();
             topic_calls::alter(cluster, &topic, &changes).await.unwrap();
         }
+        self.wait_for_leaders(side, &topic, partitions).await;
+        topic
+    }
+
+    pub(super) async fn wait_for_leaders(&self, side: Side, topic: &str, partitions: i32) {
+        let cluster = self.clusters.on(side);
         for _ in 0..100 {
             let view = cluster.refresh().await.unwrap();
-            if (0..partitions).all(|partition| view.leader(&topic, partition).is_some()) {
-                return topic;
+            if (0..partitions).all(|partition| view.leader(topic, partition).is_some()) {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
