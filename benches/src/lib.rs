@@ -1,1 +1,10 @@
-//! x
+//! The load bench: the same work done direct, through HAProxy and through Lockgate, in turn.
+//!
+//! One machine's noise moves absolute figures by a factor of two from one minute to the next, so nothing here is
+//! quoted alone: targets alternate within each repetition, and what is reported are medians and ratios of medians.
+
+pub mod cpu;
+pub mod load;
+pub mod report;
+pub mod stats;
+pub mod targets;

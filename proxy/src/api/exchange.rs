@@ -23,8 +23,9 @@ pub struct Exchange<'a> {
     pub routes: &'a Routes,
     /// The snapshot under which this request is decided.
     pub snapshot: Arc<Snapshot>,
-    /// What survives; read for version ranges of an unreachable cluster.
-    pub store: &'a Store,
+    /// What survives. No handler needs it so far (version ranges of an unreachable cluster are remembered by
+    /// `Cluster`), and tests have none.
+    pub store: Option<&'a Store>,
     /// All clients.
     pub clients: &'a Clients,
     /// This one.

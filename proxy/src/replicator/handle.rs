@@ -1,10 +1,15 @@
 //! The door to the replicator for everybody else.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::status::{LagSummary, LinkStatus};
+use tokio::task::JoinHandle;
+
+use super::journal::Journal;
+use super::link::Shared;
+use super::status::{LagSummary, LinkState, LinkStatus};
+use super::{conduct, level, provision};
 use crate::config::Config;
 use crate::error::Result;
 use crate::route::Routes;
@@ -14,40 +19,88 @@ use crate::words::TopicPartition;
 
 /// The running replicator. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Replicator {}
+pub struct Replicator {
+    shared: Arc<Shared>,
+    tasks: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
 
 impl Replicator {
     /// Starts the links of every topic that a route holds and whose home is the source.
     #[must_use]
     pub fn start(
-        _config: Arc<Config>,
-        _clusters: Clusters,
-        _routes: Arc<Routes>,
-        _store: Arc<Store>,
+        config: Arc<Config>,
+        clusters: Clusters,
+        routes: Arc<Routes>,
+        store: Arc<Store>,
     ) -> Self {
-        unimplemented!()
+        Self::start_with(config, clusters, routes, Journal::new(store))
+    }
+
+    pub(super) fn start_with(
+        config: Arc<Config>,
+        clusters: Clusters,
+        routes: Arc<Routes>,
+        journal: Journal,
+    ) -> Self {
+        let shared = Shared::new(config, clusters, routes, journal);
+        let tasks = vec![
+            tokio::spawn(conduct::run(shared.clone())),
+            tokio::spawn(provision::run(shared.clone())),
+        ];
+        Self {
+            shared,
+            tasks: Arc::new(Mutex::new(tasks)),
+        }
+    }
+
+    /// Ends everything at once, as a kill does: requests that are under way are left behind.
+    #[cfg(test)]
+    pub(super) fn abort(&self) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.iter().for_each(JoinHandle::abort);
     }
 
     /// Every link as it stands now, sorted by topic and partition.
     #[must_use]
     pub fn links(&self) -> Vec<LinkStatus> {
-        unimplemented!()
+        let now = self.shared.now_ms();
+        let links = self.shared.links();
+        links.iter().map(|link| link.status(now)).collect()
     }
 
     /// The lag of the topics that `owned` picks.
     #[must_use]
-    pub fn lag(&self, _owned: &dyn Fn(&str) -> bool) -> LagSummary {
-        unimplemented!()
+    pub fn lag(&self, owned: &dyn Fn(&str) -> bool) -> LagSummary {
+        let now = self.shared.now_ms();
+        let mut summary = LagSummary::default();
+        for link in self.shared.links_of(owned) {
+            let status = link.status(now);
+            summary.partitions += 1;
+            summary.records += status.lag_records;
+            summary.records_max = summary.records_max.max(status.lag_records);
+            summary.ms_max = summary.ms_max.max(status.lag_ms);
+            let word = match &status.state {
+                LinkState::Copying => continue,
+                LinkState::Provisioning => "provisioning",
+                LinkState::Aligning => "aligning",
+                LinkState::Inspecting => "inspecting",
+                LinkState::Sealed => "sealed",
+                LinkState::Retired => "retired",
+                LinkState::Stopped(reason) => reason,
+            };
+            summary.not_copying.push(format!("{}: {word}", status.at()));
+        }
+        summary
     }
 
     /// Waits until the destination has every record below these source offsets (all replicas in sync: below its high
     /// watermark).
     pub async fn wait_until_copied(
         &self,
-        _ends: &HashMap<TopicPartition, i64>,
-        _within: Duration,
+        ends: &HashMap<TopicPartition, i64>,
+        within: Duration,
     ) -> Result<()> {
-        unimplemented!()
+        level::readable(&self.shared, ends, within).await
     }
 
     /// Called while no client writes to these topics: copies what is left, proves that source true end = source high
@@ -57,30 +110,52 @@ impl Replicator {
     /// [`Self::resume`].
     pub async fn level(
         &self,
-        _topics: &[Arc<str>],
-        _still_for: Duration,
-        _within: Duration,
+        topics: &[Arc<str>],
+        still_for: Duration,
+        within: Duration,
     ) -> Result<HashMap<TopicPartition, i64>> {
-        unimplemented!()
+        level::level(&self.shared, topics, still_for, within).await
     }
 
     /// Lets sealed links go on: the fence was lifted.
-    pub fn resume(&self, _topics: &[Arc<str>]) {
-        unimplemented!()
+    pub fn resume(&self, topics: &[Arc<str>]) {
+        self.each(topics, |engine| engine.resume());
     }
 
     /// After Open: these topics' home is the destination; their forward links end for good.
-    pub fn retire(&self, _topics: &[Arc<str>]) {
-        unimplemented!()
+    pub fn retire(&self, topics: &[Arc<str>]) {
+        self.each(topics, |engine| engine.retire());
+    }
+
+    fn each(&self, topics: &[Arc<str>], act: impl Fn(&mut super::engine::Engine)) {
+        let owned = |name: &str| topics.iter().any(|topic| &**topic == name);
+        for link in self.shared.links_of(&owned) {
+            act(&mut link.engine());
+        }
+        self.shared.progress.raise();
     }
 
     /// Applies the settings that topics get for good at commit (DESIGN section 4).
-    pub async fn apply_final_settings(&self, _topics: &[Arc<str>]) -> Result<()> {
-        unimplemented!()
+    pub async fn apply_final_settings(&self, topics: &[Arc<str>]) -> Result<()> {
+        for topic in topics {
+            provision::settle(&self.shared, topic).await?;
+        }
+        Ok(())
     }
 
     /// Ends all links clean: nothing unresolved is left behind.
     pub async fn stop(&self) {
-        unimplemented!()
+        self.shared.stopping.send_replace(true);
+        self.shared.attention.raise();
+        self.shared.writable.raise();
+        let tasks: Vec<_> = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.drain(..).collect()
+        };
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the replicator ended early");
+            }
+        }
     }
 }

@@ -12,6 +12,8 @@ pub enum LinkState {
     Provisioning,
     /// Filler is written and deleted, so that the next append gets the source's offset.
     Aligning,
+    /// The destination's end is being read and compared: after a start, or after an answer that was lost.
+    Inspecting,
     /// Batches are copied.
     Copying,
     /// Stopped for a flip, with nothing unresolved.

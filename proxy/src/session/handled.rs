@@ -66,7 +66,7 @@ impl Requests {
             clusters: &path.clusters,
             routes: &path.routes,
             snapshot: path.routes.load_full(),
-            store,
+            store: Some(store),
             clients: &path.clients,
             client: &client,
             connection: self.connection.id,

@@ -1,5 +1,7 @@
 //! What is kept, by kind and name.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The kinds of records.
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// Who this pair of clusters is; written first.
     Identity,
+    /// Which process writes the state; written at every start.
+    Coordinator,
     /// A route's home, phase and generation.
     Route,
     /// The journal of a route's running flip.
@@ -44,5 +48,11 @@ impl Key {
             kind,
             name: name.into(),
         }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.kind, self.name)
     }
 }

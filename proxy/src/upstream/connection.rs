@@ -428,3 +428,6 @@ fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, VecDeque<(Expected, Repl
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

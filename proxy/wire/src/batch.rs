@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 use crate::WireError;
 use crate::producer_id::ProducerId;
 
+mod checksum;
 mod rewrite;
 
 pub(crate) use rewrite::Fields;

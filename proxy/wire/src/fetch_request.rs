@@ -1,13 +1,15 @@
 //! Fetch requests, versions 4 to 12, walked in place and patched in fields of fixed size.
 //!
 //! A walk costs no allocation once its storage has grown; a patch writes 4 or 8 bytes per
-//! partition. Only a request with a rack id has to be built anew (KIP-392: it would send the
-//! client to a follower past Lockgate).
+//! partition. Only a request with a rack id has to be copied (KIP-392: the id would send the client
+//! to a follower past Lockgate).
 
 use std::ops::Range;
 
-use crate::WireError;
+use bytes::{BufMut, BytesMut};
+
 use crate::cursor::Cursor;
+use crate::{WireError, put};
 
 /// Fetch's API key.
 pub const API_KEY: i16 = 1;
@@ -89,7 +91,8 @@ pub struct ForgottenPartition {
 }
 
 impl FetchRequest {
-    /// Walks `body`. The storage is reused: what it held is dropped, also when this fails.
+    /// Walks `body`. The storage is reused; after an error it holds part of the
+    /// walk and says nothing.
     pub fn walk(&mut self, version: i16, body: &[u8]) -> Result<(), WireError> {
         if !VERSIONS.contains(&version) {
             return Err(WireError::UnsupportedVersion {
@@ -132,11 +135,11 @@ impl FetchRequest {
     pub fn forget_epochs(&mut self, version: i16, body: &mut [u8]) {
         for partition in &mut self.partitions {
             if version >= CURRENT_LEADER_EPOCH_SINCE && partition.current_leader_epoch != -1 {
-                put(body, partition.at + 4, NO_EPOCH);
+                overwrite(body, partition.at + 4, NO_EPOCH);
                 partition.current_leader_epoch = -1;
             }
             if version >= FLEXIBLE_SINCE && partition.last_fetched_epoch != -1 {
-                put(body, partition.at + 16, NO_EPOCH);
+                overwrite(body, partition.at + 16, NO_EPOCH);
                 partition.last_fetched_epoch = -1;
             }
         }
@@ -146,10 +149,27 @@ impl FetchRequest {
     /// partition it wants. `body` is the one walked.
     pub fn leave_session(&mut self, body: &mut [u8]) {
         if let Some(at) = self.session_at {
-            put(body, at, 0i32.to_be_bytes());
-            put(body, at + 4, NO_EPOCH);
+            overwrite(body, at, 0i32.to_be_bytes());
+            overwrite(body, at + 4, NO_EPOCH);
             (self.session_id, self.session_epoch) = (0, -1);
         }
+    }
+
+    /// A copy of `body`, the one walked, whose rack id is empty; `None` where it is empty already.
+    /// Everything else stays where it stood: only tagged fields come behind the rack id.
+    pub fn without_rack_id(&mut self, version: i16, body: &[u8]) -> Option<BytesMut> {
+        let rack = self.rack_id.take()?;
+        let flexible = version >= FLEXIBLE_SINCE;
+        let length_bytes = if flexible {
+            put::unsigned_varint_bytes(rack.len() as u32 + 1)
+        } else {
+            2
+        };
+        let mut copy = BytesMut::with_capacity(body.len());
+        copy.put_slice(body.get(..rack.start - length_bytes)?);
+        put::string(&mut copy, flexible, Some("")).ok()?;
+        copy.put_slice(body.get(rack.end..)?);
+        Some(copy)
     }
 
     fn walk_topics(&mut self, cursor: &mut Cursor<'_>, version: i16) -> Result<(), WireError> {
@@ -247,7 +267,7 @@ fn text<'a>(body: &'a [u8], range: &Range<usize>) -> &'a str {
         .unwrap_or_default()
 }
 
-fn put(body: &mut [u8], at: usize, field: [u8; 4]) {
+fn overwrite(body: &mut [u8], at: usize, field: [u8; 4]) {
     if let Some(place) = body.get_mut(at..at + field.len()) {
         place.copy_from_slice(&field);
     }

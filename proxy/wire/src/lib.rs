@@ -20,8 +20,9 @@ pub mod records;
 
 pub mod producer_id;
 
+pub mod produce;
+
 pub mod fetch_request;
 pub mod fetch_stream;
-pub mod produce;
 
 pub use error::WireError;

@@ -73,7 +73,8 @@ pub struct FirstBatch {
 }
 
 impl Request {
-    /// Walks `body`. The storage is reused: what it held is dropped, also when this fails.
+    /// Walks `body`. The storage is reused; after an error it holds part of the
+    /// walk and says nothing.
     pub fn walk(&mut self, version: i16, body: &[u8]) -> Result<(), WireError> {
         let flexible = check_version(version)?;
         self.partitions.clear();

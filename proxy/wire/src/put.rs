@@ -28,10 +28,14 @@ pub fn varlong(out: &mut impl BufMut, value: i64) {
     out.put_u8(zigzag as u8);
 }
 
+/// Bytes that [`unsigned_varint`] writes for `value`.
+pub fn unsigned_varint_bytes(value: u32) -> usize {
+    (38 - value.leading_zeros() as usize) / 7 + usize::from(value == 0)
+}
+
 /// Bytes that [`varint`] writes for `value`.
 pub fn varint_bytes(value: i32) -> usize {
-    let zigzag = ((value << 1) ^ (value >> 31)).cast_unsigned();
-    (38 - zigzag.leading_zeros() as usize) / 7 + usize::from(zigzag == 0)
+    unsigned_varint_bytes(((value << 1) ^ (value >> 31)).cast_unsigned())
 }
 
 /// Bytes that [`varlong`] writes for `value`.

@@ -15,8 +15,13 @@ mod build;
 
 pub use build::{BatchSpec, FILLER_RECORDS_MAX, NewRecord, Producer, batch, filler};
 
-/// The default bound of [`Records::read`]: bytes that one batch may decompress to.
-pub const DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+/// The default bound of [`Records::read`]: bytes that one batch may decompress to. As large as the
+/// window of zstd's highest level, which a batch may announce however small it is.
+pub const DECOMPRESSED_BYTES_MAX: usize = 1 << WINDOW_LOG_MAX;
+/// The largest window that zstd's decoder takes without being told to, as a power of two.
+const WINDOW_LOG_MAX: u32 = 27;
+/// Windows up to this are always taken, however low the bound: what the format asks of decoders.
+const WINDOW_LOG_MIN: u32 = 23;
 /// The least that a record takes: length, attributes, two deltas, key, value, header count.
 const RECORD_BYTES_MIN: usize = 7;
 /// The least that a record header takes: the lengths of key and value.
@@ -208,10 +213,18 @@ fn header<'a>(cursor: &mut Cursor<'a>) -> Result<RecordHeader<'a>, WireError> {
     })
 }
 
-/// Decompresses at most `bytes_max` bytes; the buffer grows with what really comes out.
+/// Decompresses at most `bytes_max` bytes; the buffer grows with what really comes out, the
+/// decoder's window is no larger than the bound or 8 MiB.
 fn decompress(compressed: &[u8], bytes_max: usize) -> Result<Vec<u8>, WireError> {
     let mut out = Vec::new();
-    let decoder = zstd::Decoder::with_buffer(compressed).map_err(|_| WireError::Compression)?;
+    let mut decoder = zstd::Decoder::with_buffer(compressed).map_err(|_| WireError::Compression)?;
+    let window_log = bytes_max
+        .next_power_of_two()
+        .ilog2()
+        .clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX);
+    decoder
+        .window_log_max(window_log)
+        .map_err(|_| WireError::Compression)?;
     decoder
         .take(bytes_max as u64 + 1)
         .read_to_end(&mut out)

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{BatchView, HEADER_BYTES, LOG_OVERHEAD, at, attributes};
+use super::{BatchView, HEADER_BYTES, LOG_OVERHEAD, at, attributes, checksum};
 use crate::WireError;
 use crate::producer_id::ProducerId;
 
@@ -104,7 +104,7 @@ impl<'a> BatchMut<'a> {
         let after = crc32c::crc32c(&self.bytes[at::ATTRIBUTES..HEADER_BYTES]);
         if before != after {
             let stored = self.view().stored_checksum();
-            let checksum = crc32c::crc32c_combine(before ^ after, stored, payload_bytes);
+            let checksum = stored ^ checksum::behind(before ^ after, payload_bytes);
             self.put(at::CRC, checksum.to_be_bytes());
         }
     }

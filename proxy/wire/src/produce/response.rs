@@ -44,8 +44,8 @@ pub struct PartitionResponse {
 }
 
 impl Response {
-    /// Reads `body`. The storage is reused: what it held is dropped, also when this fails. Errors
-    /// of single records and error messages are passed over.
+    /// Reads `body`. The storage is reused; after an error it holds part of the
+    /// walk and says nothing. Errors of single records and error messages are passed over.
     pub fn walk(&mut self, version: i16, body: &[u8]) -> Result<(), WireError> {
         let flexible = check_version(version)?;
         self.partitions.clear();

@@ -1,0 +1,256 @@
+//! Performs the commands of a producer move, one after the other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::machine::{Command, Drained, Event, Machine, Outcome};
+use crate::flip::journal::{FlipRecord, FlipStep, Record, RouteRecord, put_route};
+use crate::flip::operation::Progress;
+use crate::flip::service::Deps;
+use crate::route::{self, RouteId};
+use crate::state::CopyOrder;
+use crate::words::Side;
+
+const TICK: Duration = Duration::from_millis(100);
+/// How often a start looks whether the copy that may hold Open has come back.
+const COPY_POLL: Duration = Duration::from_millis(500);
+
+struct Run<'a> {
+    deps: &'a Deps,
+    route: RouteId,
+    name: String,
+    to: Side,
+    topics: Vec<Arc<str>>,
+    /// What the route was before the fence; generations count from here.
+    before: RouteRecord,
+    progress: Option<&'a Progress>,
+}
+
+/// Moves the producers of a route whose gate is open.
+pub(in crate::flip) async fn move_producers(
+    deps: &Deps,
+    route: RouteId,
+    to: Side,
+    topics: Vec<Arc<str>>,
+    progress: &Progress,
+) -> Outcome {
+    let snapshot = deps.routes.load_full();
+    let Some(state) = snapshot.routes.get(route.0) else {
+        return Outcome::Lifted("there is no such route".to_owned());
+    };
+    let run = Run {
+        deps,
+        route,
+        name: snapshot.table.name(route).to_owned(),
+        to,
+        topics,
+        before: RouteRecord::of(state),
+        progress: Some(progress),
+    };
+    let (machine, commands) = Machine::begin(deps.config.timing.flip);
+    run.drive(machine, commands).await
+}
+
+/// Ends a move that an earlier process left unfinished, before clients are served.
+pub(in crate::flip) async fn resume(deps: &Deps, route: RouteId, mut flip: FlipRecord) {
+    let key = crate::state::Key::new(
+        crate::state::Kind::Flip,
+        deps.routes.load().table.name(route),
+    );
+    // Open is written to the new home's copy first. While that copy cannot be read, it may be there: the fence stays.
+    while flip.step == FlipStep::Fenced && !deps.store.holds(flip.to) {
+        tokio::time::sleep(COPY_POLL).await;
+        match deps.store.get::<FlipRecord>(&key) {
+            Ok(Some(newer)) => flip = newer,
+            Ok(None) => return,
+            Err(error) => tracing::error!(%error, "the journal of a flip cannot be read"),
+        }
+    }
+    let snapshot = deps.routes.load_full();
+    let Some(state) = snapshot.routes.get(route.0) else {
+        return;
+    };
+    // The move's own generations are behind it; counting goes on from what the journal has.
+    let mut before = RouteRecord::of(state);
+    before.home = flip.to.other();
+    let run = Run {
+        deps,
+        route,
+        name: snapshot.table.name(route).to_owned(),
+        to: flip.to,
+        topics: flip
+            .topics
+            .iter()
+            .map(|topic| topic.as_str().into())
+            .collect(),
+        before,
+        progress: None,
+    };
+    let (machine, commands) = Machine::resume(flip.step);
+    let outcome = run.drive(machine, commands).await;
+    tracing::warn!(route = %run.name, ?outcome, "a flip that was under way at the last end is over");
+}
+
+impl Run<'_> {
+    async fn drive(&self, mut machine: Machine, commands: Vec<Command>) -> Outcome {
+        let began = Instant::now();
+        let mut commands = std::collections::VecDeque::from(commands);
+        loop {
+            let Some(command) = commands.pop_front() else {
+                // A journal write failed; the machine says when it is tried again.
+                tokio::time::sleep(TICK).await;
+                commands.extend(machine.handle(began.elapsed(), Event::Tick));
+                continue;
+            };
+            let event = match command {
+                Command::Finish(outcome) => return outcome,
+                command => self.perform(command).await,
+            };
+            if let Some(event) = event {
+                if let Event::OpenJournaled(Err(why))
+                | Event::LiftJournaled(Err(why))
+                | Event::RetireJournaled(Err(why)) = &event
+                {
+                    tracing::error!(route = %self.name, %why, "the journal of a flip cannot be written");
+                }
+                commands.extend(machine.handle(began.elapsed(), event));
+            }
+        }
+    }
+
+    async fn perform(&self, command: Command) -> Option<Event> {
+        match command {
+            Command::JournalFence => {
+                self.step("fence");
+                let written = self.write(Record::Fence, self.fenced(), CopyOrder::Both);
+                Some(Event::FenceJournaled(written.await))
+            }
+            Command::FenceAndDrain => Some(Event::Drained(self.fence_and_drain().await)),
+            Command::Level { settle, within } => {
+                self.step("level");
+                Some(Event::Leveled(self.level(settle, within).await))
+            }
+            Command::JournalOpen => {
+                self.step("open");
+                let written = self.write(Record::Open, self.open(), CopyOrder::First(self.to));
+                Some(Event::OpenJournaled(written.await))
+            }
+            Command::PublishOpen => {
+                self.publish(self.open());
+                None
+            }
+            Command::RetireLinks => {
+                self.step("retire");
+                self.deps.replicator.retire(&self.topics);
+                None
+            }
+            Command::JournalRetired => {
+                let order = CopyOrder::Enough(self.to);
+                let written = self.write(Record::Retired, self.open(), order).await;
+                Some(Event::RetireJournaled(written))
+            }
+            Command::JournalLift => {
+                self.step("lift");
+                let order = CopyOrder::Enough(self.to.other());
+                let written = self.write(Record::Lift, self.lifted(), order).await;
+                Some(Event::LiftJournaled(written))
+            }
+            Command::PublishLift => {
+                self.publish(self.lifted());
+                self.deps.replicator.resume(&self.topics);
+                None
+            }
+            Command::Finish(_) => None,
+        }
+    }
+
+    fn step(&self, name: &str) {
+        if let Some(progress) = self.progress {
+            progress.step(name);
+        }
+    }
+
+    fn fenced(&self) -> RouteRecord {
+        RouteRecord {
+            generation: self.before.generation.next(),
+            fenced: true,
+            ..self.before
+        }
+    }
+
+    fn open(&self) -> RouteRecord {
+        RouteRecord {
+            home: self.to,
+            generation: self.before.generation.next().next(),
+            fenced: false,
+            ..self.before
+        }
+    }
+
+    fn lifted(&self) -> RouteRecord {
+        RouteRecord {
+            generation: self.before.generation.next().next(),
+            fenced: false,
+            ..self.before
+        }
+    }
+
+    async fn write(
+        &self,
+        record: Record,
+        state: RouteRecord,
+        order: CopyOrder,
+    ) -> Result<(), String> {
+        let step = match record {
+            Record::Fence => Some(FlipStep::Fenced),
+            Record::Open => Some(FlipStep::Opened),
+            _ => None,
+        };
+        let flip = step.map(|step| FlipRecord {
+            step,
+            to: self.to,
+            topics: self.topics.iter().map(ToString::to_string).collect(),
+        });
+        let store = &self.deps.store;
+        put_route(store, record, &self.name, state, flip.as_ref(), order)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    fn publish(&self, state: RouteRecord) {
+        self.deps.routes.update(|snapshot| {
+            if let Some(route) = snapshot.routes.get_mut(self.route.0) {
+                *route = state.state();
+            }
+        });
+    }
+
+    async fn fence_and_drain(&self) -> Drained {
+        let fenced = self.fenced();
+        let drain = self.deps.routes.fence(|snapshot| {
+            if let Some(route) = snapshot.routes.get_mut(self.route.0) {
+                *route = fenced.state();
+            }
+        });
+        self.step("drain");
+        match drain.drained(self.deps.config.timing.drain).await {
+            Some(route::Drained::Answered) => Drained::Answered,
+            Some(route::Drained::WithLosses { .. }) => Drained::WithLosses,
+            None => Drained::TimedOut,
+        }
+    }
+
+    async fn level(&self, settle: bool, within: Duration) -> Result<(), String> {
+        let still_for = if settle {
+            self.deps.config.timing.settle
+        } else {
+            Duration::ZERO
+        };
+        let level = self.deps.replicator.level(&self.topics, still_for, within);
+        match tokio::time::timeout(within, level).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("not within the deadline".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The loop that keeps the others supplied: one fetch and one produce loop per broker, ids for links that need one,
+//! inspections, comparisons after a change of leader, log starts that follow, and the gauges.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use lockgate_wire::producer_id::ProducerId;
+use tokio::task::JoinSet;
+
+use super::engine::State;
+use super::link::{Link, Shared, wait};
+use super::{ends, fetch, produce, topic_calls};
+use crate::error::Result;
+use crate::words::{Side, UpstreamNode};
+
+/// How often everything is looked over without a signal.
+const TICK: Duration = Duration::from_millis(100);
+/// How often the gauges are set.
+const GAUGES: Duration = Duration::from_secs(1);
+/// How long outstanding writes may take to be answered when the replicator stops.
+const STOP_WITHIN: Duration = Duration::from_secs(16);
+
+/// Runs until the replicator stops; ends when all loops have.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut attention = shared.attention.subscribe();
+    let mut loops = JoinSet::new();
+    let mut tasks = JoinSet::new();
+    let mut served: HashSet<(Side, UpstreamNode)> = HashSet::new();
+    let mut gauges_at = Instant::now();
+    while !shared.is_stopping() {
+        attention.borrow_and_update();
+        serve_brokers(&shared, &mut served, &mut loops);
+        if let Err(error) = activate(&shared).await {
+            tracing::warn!(%error, "the links' ids cannot be journaled yet");
+        }
+        for link in shared.links().iter() {
+            look_after(&shared, link, &mut tasks);
+        }
+        while tasks.try_join_next().is_some() {}
+        if gauges_at.elapsed() >= GAUGES {
+            gauges_at = Instant::now();
+            set_gauges(&shared);
+        }
+        wait(&mut attention, TICK).await;
+    }
+    tasks.shutdown().await;
+    let ended = tokio::time::timeout(STOP_WITHIN, async {
+        while loops.join_next().await.is_some() {}
+    });
+    if ended.await.is_err() {
+        tracing::warn!(
+            "a write had no answer when the replicator stopped; the next start reads the destination's end"
+        );
+    }
+}
+
+fn serve_brokers(
+    shared: &Arc<Shared>,
+    served: &mut HashSet<(Side, UpstreamNode)>,
+    loops: &mut JoinSet<()>,
+) {
+    for side in Side::BOTH {
+        let view = shared.clusters.on(side).view();
+        for node in view.brokers.keys() {
+            if !served.insert((side, *node)) {
+                continue;
+            }
+            match side {
+                Side::Source => loops.spawn(fetch::run(shared.clone(), *node)),
+                Side::Destination => loops.spawn(produce::run(shared.clone(), *node)),
+            };
+        }
+    }
+}
+
+/// Gives ids to the links that wait for one, journaled in one transaction before they are used.
+async fn activate(shared: &Shared) -> Result<()> {
+    let waiting: Vec<Arc<Link>> = shared
+        .links()
+        .iter()
+        .filter(|link| link.engine().wants_activation())
+        .cloned()
+        .collect();
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = waiting
+        .iter()
+        .map(|link| (link.at.clone(), ProducerId::own(rand::random())))
+        .collect();
+    shared.journal.put_links(&ids).await?;
+    for (link, (_, id)) in waiting.iter().zip(ids) {
+        let mut engine = link.engine();
+        // Only this loop activates, and a link that restarted meanwhile may use the new id as well.
+        if engine.wants_activation() {
+            engine.activated(id);
+        }
+    }
+    shared.writable.raise();
+    Ok(())
+}
+
+fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
+    let (wants_inspection, copying, acknowledged) = {
+        let engine = link.engine();
+        (
+            engine.wants_inspection().is_some(),
+            *engine.state() == State::Copying,
+            engine.acknowledged(),
+        )
+    };
+    if wants_inspection {
+        if link.begin_inspection() {
+            let epoch = source_epoch(shared, link);
+            link.compared_epoch.store(epoch, Ordering::Release);
+            tasks.spawn(ends::inspect(shared.clone(), link.clone()));
+        }
+        return;
+    }
+    if !copying {
+        return;
+    }
+    let trim_to = link.trim_to.load(Ordering::Acquire);
+    if trim_to >= 0 && acknowledged > trim_to && link.begin_inspection() {
+        tasks.spawn(trim(shared.clone(), link.clone(), trim_to));
+        return;
+    }
+    let epoch = source_epoch(shared, link);
+    if epoch >= 0 && epoch != link.compared_epoch.load(Ordering::Acquire) && link.begin_inspection()
+    {
+        tasks.spawn(compare(shared.clone(), link.clone(), epoch, acknowledged));
+    }
+}
+
+fn source_epoch(shared: &Shared, link: &Link) -> i32 {
+    let view = shared.clusters.source.view();
+    view.leader_and_epoch(&link.at)
+        .map_or(-1, |(_, epoch)| epoch)
+}
+
+/// The destination's log start follows the source's into the first batch.
+async fn trim(shared: Arc<Shared>, link: Arc<Link>, to: i64) {
+    match topic_calls::delete_below(&shared.clusters.destination, &link.at, to).await {
+        Ok(_) => link.trim_to.store(-1, Ordering::Release),
+        Err(error) => {
+            tracing::warn!(partition = %link.at, %error, "the log start cannot follow the source's yet");
+            tokio::time::sleep(GAUGES).await;
+        }
+    }
+    link.inspection_over();
+}
+
+/// A new leader of the home must still have what was copied from the old one.
+async fn compare(shared: Arc<Shared>, link: Arc<Link>, epoch: i32, acknowledged: i64) {
+    match ends::compare(&shared, &link.at, acknowledged).await {
+        Ok(compared) => {
+            link.compared_epoch.store(epoch, Ordering::Release);
+            if let Some(reason) = compared.differs {
+                link.engine().stop(reason);
+            }
+        }
+        Err(error) => {
+            tracing::debug!(partition = %link.at, %error, "the sides cannot be compared yet");
+            tokio::time::sleep(GAUGES).await;
+        }
+    }
+    link.inspection_over();
+}
+
+fn set_gauges(shared: &Shared) {
+    let now = shared.now_ms();
+    for link in shared.links().iter() {
+        let status = link.status(now);
+        let labels = [
+            ("topic", status.topic.clone()),
+            ("partition", status.partition.to_string()),
+        ];
+        // Gauges are floats; lags beyond 2^53 are of no interest.
+        metrics::gauge!("lockgate_replication_lag_records", &labels).set(status.lag_records as f64);
+        metrics::gauge!("lockgate_replication_lag_bytes", &labels).set(status.lag_bytes as f64);
+        metrics::gauge!("lockgate_replication_lag_ms", &labels).set(status.lag_ms as f64);
+    }
+}

@@ -1,0 +1,190 @@
+//! The links as the loops share them: each an [`Engine`] behind a lock that is held for a few steps of arithmetic and
+//! never across an await, and the signals by which the loops wake each other.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, watch};
+
+use super::engine::{Engine, State};
+use super::journal::Journal;
+use super::status::{LinkState, LinkStatus};
+use crate::config::Config;
+use crate::route::Routes;
+use crate::upstream::Clusters;
+use crate::words::TopicPartition;
+
+/// Partitions that are filled at the same time.
+const ALIGNING_MAX: usize = 8;
+
+/// One link.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) at: TopicPartition,
+    engine: Mutex<Engine>,
+    /// Somebody is reading the destination's end for it.
+    pub(super) inspecting: AtomicBool,
+    /// The destination's log is to start here once that much is copied; -1 when nothing is to be done.
+    pub(super) trim_to: AtomicI64,
+    /// The home's leader epoch under which both sides were last found equal.
+    pub(super) compared_epoch: AtomicI32,
+}
+
+impl Link {
+    pub(super) fn new(at: TopicPartition) -> Arc<Self> {
+        Arc::new(Self {
+            at,
+            engine: Mutex::new(Engine::new()),
+            inspecting: AtomicBool::new(false),
+            trim_to: AtomicI64::new(-1),
+            compared_epoch: AtomicI32::new(-1),
+        })
+    }
+
+    pub(super) fn engine(&self) -> MutexGuard<'_, Engine> {
+        // An engine's methods do not panic half way; a poisoned lock still holds a whole engine.
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn status(&self, now_ms: u64) -> LinkStatus {
+        let engine = self.engine();
+        let state = match engine.state() {
+            State::Provisioning => LinkState::Provisioning,
+            State::Aligning => LinkState::Aligning,
+            State::Inspecting => LinkState::Inspecting,
+            State::Copying => LinkState::Copying,
+            State::Sealed => LinkState::Sealed,
+            State::Retired => LinkState::Retired,
+            State::Stopped(reason) => LinkState::Stopped(reason.clone()),
+        };
+        LinkStatus {
+            topic: self.at.topic.to_string(),
+            partition: self.at.partition,
+            source_end: engine.lag.source_end(),
+            next_offset: engine.acknowledged(),
+            lag_records: engine.lag.records(),
+            lag_bytes: i64::try_from(engine.pending_bytes()).unwrap_or(i64::MAX),
+            lag_ms: engine.lag.ms(now_ms),
+            state,
+        }
+    }
+
+    /// Takes the right to inspect it; given back by [`Self::inspection_over`].
+    pub(super) fn begin_inspection(&self) -> bool {
+        !self.inspecting.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn inspection_over(&self) {
+        self.inspecting.store(false, Ordering::Release);
+    }
+}
+
+/// A counter that wakes whoever waits for it to move.
+#[derive(Debug)]
+pub(super) struct Signal(watch::Sender<u64>);
+
+impl Signal {
+    fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    pub(super) fn raise(&self) {
+        self.0.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+}
+
+/// What all loops of the replicator share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Arc<Config>,
+    pub(super) clusters: Clusters,
+    pub(super) routes: Arc<Routes>,
+    pub(super) journal: Journal,
+    links: ArcSwap<Vec<Arc<Link>>>,
+    adding: Mutex<()>,
+    started: Instant,
+    /// A batch can be written.
+    pub(super) writable: Signal,
+    /// Something was acknowledged, or a state changed.
+    pub(super) progress: Signal,
+    /// A link wants an id or an inspection.
+    pub(super) attention: Signal,
+    /// Everything ends.
+    pub(super) stopping: watch::Sender<bool>,
+    pub(super) align_slots: Semaphore,
+}
+
+impl Shared {
+    pub(super) fn new(
+        config: Arc<Config>,
+        clusters: Clusters,
+        routes: Arc<Routes>,
+        journal: Journal,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            clusters,
+            routes,
+            journal,
+            links: ArcSwap::default(),
+            adding: Mutex::default(),
+            started: Instant::now(),
+            writable: Signal::new(),
+            progress: Signal::new(),
+            attention: Signal::new(),
+            stopping: watch::Sender::new(false),
+            align_slots: Semaphore::new(ALIGNING_MAX),
+        })
+    }
+
+    /// Milliseconds since the start, monotonic: the clock that engines are handed.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Every link, sorted by topic and partition.
+    pub(super) fn links(&self) -> Arc<Vec<Arc<Link>>> {
+        self.links.load_full()
+    }
+
+    pub(super) fn links_of(&self, owned: &dyn Fn(&str) -> bool) -> Vec<Arc<Link>> {
+        let links = self.links();
+        links
+            .iter()
+            .filter(|link| owned(&link.at.topic))
+            .cloned()
+            .collect()
+    }
+
+    /// The link of a partition, made where there is none.
+    pub(super) fn link(&self, at: &TopicPartition) -> Arc<Link> {
+        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = self.links();
+        match links.binary_search_by(|link| link.at.cmp(at)) {
+            Ok(index) => links[index].clone(),
+            Err(index) => {
+                let link = Link::new(at.clone());
+                let mut more = Vec::clone(&links);
+                more.insert(index, link.clone());
+                self.links.store(Arc::new(more));
+                link
+            }
+        }
+    }
+}
+
+/// Waits until `signal` moved or the time is over.
+pub(super) async fn wait(signal: &mut watch::Receiver<u64>, at_most: std::time::Duration) {
+    // Both outcomes mean "look again"; a dropped sender ends with the replicator.
+    let _ = tokio::time::timeout(at_most, signal.changed()).await;
+}

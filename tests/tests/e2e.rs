@@ -1,0 +1,18 @@
+//! Lockgate end to end: real clusters, real clients, faults. One test at a time, each with a pair of its own, since
+//! they kill brokers and Lockgates and since two Lockgates cannot share a pair.
+
+#[path = "e2e/fixture.rs"]
+mod fixture;
+
+#[path = "e2e/crossing.rs"]
+mod crossing;
+#[path = "e2e/hostile.rs"]
+mod hostile;
+#[path = "e2e/instances.rs"]
+mod instances;
+#[path = "e2e/lifted.rs"]
+mod lifted;
+#[path = "e2e/policies.rs"]
+mod policies;
+#[path = "e2e/swallowed.rs"]
+mod swallowed;
