@@ -32,6 +32,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// Whatever a request's own timeout says.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Kafka's REQUEST_TIMED_OUT: it may have been written.
+const REQUEST_TIMED_OUT: i16 = 7;
 /// Kafka's NOT_LEADER_OR_FOLLOWER.
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 
@@ -47,6 +49,14 @@ pub(super) struct Forward<'a> {
     pub(super) sides: Vec<Result<Side, i16>>,
 }
 
+/// How everything went.
+pub(super) struct Outcome {
+    /// One per partition, in the order of the request.
+    pub(super) answers: Vec<PartitionResponse>,
+    /// A broker may still write what is answered as timed out.
+    pub(super) ambiguous: bool,
+}
+
 /// One partition's way.
 #[derive(Debug)]
 enum Fate {
@@ -59,7 +69,7 @@ type Parts = BTreeMap<(Side, UpstreamNode), Vec<usize>>;
 
 impl Forward<'_> {
     /// Sends everything, and again what was refused; one answer per partition, in the order of the request.
-    pub(super) async fn run(&self) -> Result<Vec<PartitionResponse>> {
+    pub(super) async fn run(&self) -> Result<Outcome> {
         let deadline = Instant::now() + RETRY_MAX;
         let mut fates: Vec<Fate> = self
             .sides
@@ -82,11 +92,17 @@ impl Forward<'_> {
             tokio::time::sleep(RETRY_PAUSE).await;
             self.refresh(&fates).await;
         }
+        let ambiguous = fates
+            .iter()
+            .any(|fate| matches!(fate, Fate::Due(REQUEST_TIMED_OUT)));
         let answers = fates.into_iter().enumerate().map(|(at, fate)| match fate {
             Fate::Answered(answer) => answer,
             Fate::Due(code) => self.refused(at, code),
         });
-        Ok(answers.collect())
+        Ok(Outcome {
+            answers: answers.collect(),
+            ambiguous,
+        })
     }
 
     /// The answer's frame.
@@ -138,7 +154,12 @@ impl Forward<'_> {
         for (side, node, parts, answer) in sent {
             let body = match within(self.answer_max(), answer).await {
                 Some(Ok(Ok(body))) => body,
-                _ if self.is_idempotent(&parts) => continue,
+                _ if self.is_idempotent(&parts) => {
+                    for at in parts {
+                        fates[at] = Fate::Due(REQUEST_TIMED_OUT);
+                    }
+                    continue;
+                }
                 _ => {
                     let what = format!("the answer of broker {node} was lost");
                     lost = Some(Error::new(side, Kind::Disconnected, what));

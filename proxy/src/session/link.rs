@@ -69,12 +69,11 @@ impl OwnLink {
             return None;
         }
         self.tried = Some(Instant::now());
-        let cluster = path.clusters.on(self.side);
-        let reachable = *cluster.reachable().borrow();
-        let (node, address) = self.address(path, first || !reachable)?;
-        if !first && !reachable {
+        // While the whole cluster is away its last view says nothing, and a try may take its bound.
+        if !first && !*path.clusters.on(self.side).reachable().borrow() {
             return None;
         }
+        let (node, address) = self.address(path, first)?;
         let open = TcpStream::connect((address.host.as_str(), address.port));
         let socket = tokio::time::timeout(CONNECT_MAX, open).await.ok()?.ok()?;
         // Requests are waited for; failing to switch Nagle off only costs latency.

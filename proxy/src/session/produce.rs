@@ -17,7 +17,7 @@ use lockgate_wire::producer_id::ProducerIdKind;
 use tokio::time::Instant;
 
 use super::ended::{Ended, Step};
-use super::forward::Forward;
+use super::forward::{Forward, Outcome};
 use super::inbound::Head;
 use super::metrics::{Counted, Forwarded};
 use super::requests::{ClientGone, Requests, within};
@@ -338,8 +338,8 @@ impl Requests {
         };
         // What may already be at a broker is followed to its end, whether its client is there or not.
         let result = self.while_reading(ClientGone::GoOn, forward.run()).await?;
-        let answers = match result {
-            Ok(answers) => answers,
+        let Outcome { answers, ambiguous } = match result {
+            Ok(outcome) => outcome,
             Err(error) => {
                 path.metrics.forwarded(Forwarded::Lost);
                 return Err(Ended::Unserved(format!(
@@ -347,7 +347,11 @@ impl Requests {
                 )));
             }
         };
-        permit.answered();
+        if ambiguous {
+            drop(permit);
+        } else {
+            permit.answered();
+        }
         let refused = answers.iter().find(|one| one.error_code != 0);
         path.metrics.forwarded(match refused {
             Some(_) => Forwarded::Refused,

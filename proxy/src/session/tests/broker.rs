@@ -53,7 +53,17 @@ impl Broker {
             script: Arc::new(Mutex::new(Box::new(|_| None))),
             tasks: Arc::default(),
         };
-        let accepting = broker.clone();
+        broker.accept(listener);
+        broker
+    }
+
+    /// Listens again after [`Self::kill`].
+    pub(super) async fn restart(&self) {
+        self.accept(TcpListener::bind(("127.0.0.1", self.port)).await.unwrap());
+    }
+
+    fn accept(&self, listener: TcpListener) {
+        let accepting = self.clone();
         let accept = tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
@@ -61,8 +71,7 @@ impl Broker {
                 accepting.tasks.lock().unwrap().push(task.abort_handle());
             }
         });
-        broker.tasks.lock().unwrap().push(accept.abort_handle());
-        broker
+        self.tasks.lock().unwrap().push(accept.abort_handle());
     }
 
     /// From now on asked first; `None` is the ordinary answer.

@@ -95,3 +95,17 @@ async fn a_broker_that_goes_takes_the_connection_only_with_answers_outstanding()
     idle.send(PASS, 1, 4, b"x").await;
     idle.is_closed().await;
 }
+
+#[tokio::test]
+async fn a_broker_that_comes_back_serves_its_old_sessions() {
+    let world = World::start().await;
+    let mut client = world.connect(Side::Source).await;
+    client.send(PASS, 1, 1, b"x").await;
+    client.answer(PASS, 1).await;
+    world.source.kill();
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    world.source.restart().await;
+    client.send(PASS, 1, 2, b"y").await;
+    let answer = client.answer(PASS, 1).await;
+    assert_eq!((answer.correlation_id, &answer.body[..]), (2, &b"y"[..]));
+}
