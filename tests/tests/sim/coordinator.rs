@@ -74,7 +74,11 @@ impl Coordinator {
     }
 
     /// Answers at once, except for joins: those are answered by [`Self::settle`].
-    pub(super) fn handle(&mut self, waiter: Waiter, request: &GroupRequest) -> Option<GroupResponse> {
+    pub(super) fn handle(
+        &mut self,
+        waiter: Waiter,
+        request: &GroupRequest,
+    ) -> Option<GroupResponse> {
         match request {
             GroupRequest::Heartbeat(beat) => {
                 let code = self.heartbeat(&beat.member_id, beat.generation_id);

@@ -185,6 +185,12 @@ impl World {
                 let code = self.source.heartbeat(&member_id, generation);
                 self.soon(Due::Event(Event::Beaten(member_id, code)));
             }
+            Command::Confirm => {
+                let members = self.source.members.keys().cloned().collect();
+                let described = (self.source.state().to_owned(), members);
+                let described = (!self.chance(50)).then_some(described);
+                self.soon(Due::Event(Event::Confirmed(described)));
+            }
             Command::CopyOffsets => {
                 self.copied = true;
                 self.destination.offsets = self.source.offsets.clone();
