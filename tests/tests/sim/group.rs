@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) pending: BTreeSet<u64>,
     /// Forwarded joins are watched or not.
     pub(super) watched: BTreeSet<u64>,
+    /// Commits sent behind a join, with their client and offset.
+    pub(super) late: BTreeMap<u64, (usize, i64)>,
     pub(super) published: bool,
     pub(super) detached: bool,
     pub(super) outcome: Option<Result<(), String>>,
@@ -100,6 +102,7 @@ impl World {
             next_call: 0,
             pending: BTreeSet::new(),
             watched: BTreeSet::new(),
+            late: BTreeMap::new(),
             published: false,
             detached: false,
             outcome: None,
