@@ -43,10 +43,37 @@ fn text(value: &str) -> StrBytes {
     StrBytes::from_string(value.to_owned())
 }
 
+fn commit_of(client: &Client) -> GroupRequest {
+    let partition = OffsetCommitRequestPartition::default()
+        .with_partition_index(client.key)
+        .with_committed_offset(client.offset);
+    let topic = OffsetCommitRequestTopic::default().with_partitions(vec![partition]);
+    GroupRequest::Commit(
+        OffsetCommitRequest::default()
+            .with_member_id(text(&client.id))
+            .with_generation_id_or_member_epoch(client.generation)
+            .with_topics(vec![topic]),
+    )
+}
+
 impl World {
     /// A client reads an answer.
     pub(super) fn returned(&mut self, id: u64, response: GroupResponse) {
         let seed = self.seed;
+        if let (Some((index, offset)), GroupResponse::Commit(answer)) =
+            (self.late.remove(&id), &response)
+        {
+            let code = answer.topics[0].partitions[0].error_code;
+            assert!(
+                !is_fatal_to_members(code),
+                "seed {seed}: a late commit: {code}"
+            );
+            if code == 0 {
+                let acked = &mut self.clients[index].acked;
+                *acked = offset.max(*acked);
+            }
+            return;
+        }
         let Some(client) = self
             .clients
             .iter_mut()
@@ -139,6 +166,9 @@ impl World {
     pub(super) fn client_acts(&mut self, index: usize) {
         if let Some((id, request)) = self.clients[index].call.clone() {
             let waits = self.pending.contains(&id);
+            if waits && matches!(request, GroupRequest::Join(_)) && self.chance(30) {
+                self.commit_behind_a_join(index);
+            }
             if waits && matches!(request, GroupRequest::Heartbeat(_)) && self.chance(8) {
                 self.take(Event::Nudged(id));
             } else if waits && self.chance(2) {
@@ -189,20 +219,33 @@ impl World {
             }
             _ if commits && !stalled => {
                 client.offset += 1;
-                let partition = OffsetCommitRequestPartition::default()
-                    .with_partition_index(client.key)
-                    .with_committed_offset(client.offset);
-                let topic = OffsetCommitRequestTopic::default().with_partitions(vec![partition]);
-                GroupRequest::Commit(
-                    OffsetCommitRequest::default()
-                        .with_member_id(member)
-                        .with_generation_id_or_member_epoch(client.generation)
-                        .with_topics(vec![topic]),
-                )
+                commit_of(client)
             }
             _ => return,
         };
         self.send(index, request);
+    }
+
+    /// Some clients commit while their JoinGroup waits, with the ids they still have.
+    fn commit_behind_a_join(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        if self.detached || client.id.is_empty() || matches!(self.outcome, Some(Err(_))) {
+            return;
+        }
+        client.offset += 1;
+        let request = commit_of(client);
+        self.next_call += 1;
+        let id = self.next_call;
+        self.late.insert(id, (index, client.offset));
+        self.pending.insert(id);
+        let call = GroupCall {
+            connection: u64::MAX,
+            client_id: None,
+            client_host: std::net::Ipv4Addr::LOCALHOST.into(),
+            version: 5,
+            request,
+        };
+        self.take(Event::Call(id, call));
     }
 
     pub(super) fn newcomer(&mut self) {

@@ -110,7 +110,7 @@ impl Coordinator {
         if code == 0 {
             for partition in commit.topics.iter().flat_map(|topic| &topic.partitions) {
                 let known = self.offsets.entry(partition.partition_index).or_default();
-                *known = partition.committed_offset;
+                *known = partition.committed_offset.max(*known);
             }
         }
         code

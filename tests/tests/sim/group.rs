@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) pending: BTreeSet<u64>,
     /// Forwarded joins are watched or not.
     pub(super) watched: BTreeSet<u64>,
+    /// Commits sent behind a join, with their client and offset.
+    pub(super) late: BTreeMap<u64, (usize, i64)>,
     pub(super) published: bool,
     pub(super) detached: bool,
     pub(super) outcome: Option<Result<(), String>>,
@@ -100,6 +102,7 @@ impl World {
             next_call: 0,
             pending: BTreeSet::new(),
             watched: BTreeSet::new(),
+            late: BTreeMap::new(),
             published: false,
             detached: false,
             outcome: None,
@@ -184,6 +187,12 @@ impl World {
             } => {
                 let code = self.source.heartbeat(&member_id, generation);
                 self.soon(Due::Event(Event::Beaten(member_id, code)));
+            }
+            Command::Confirm => {
+                let members = self.source.members.keys().cloned().collect();
+                let described = (self.source.state().to_owned(), members);
+                let described = (!self.chance(50)).then_some(described);
+                self.soon(Due::Event(Event::Confirmed(described)));
             }
             Command::CopyOffsets => {
                 self.copied = true;

@@ -53,6 +53,8 @@ pub enum Event {
     CommitsDrained,
     /// What the former home says of the group: its state and its members' ids.
     Described(String, Vec<String>),
+    /// The answer to [`Command::Confirm`]; none where the former home did not answer.
+    Confirmed(Option<(String, Vec<String>)>),
     /// The answer of a forwarded request that was watched; none where its connection was lost.
     Answered(CallId, Option<GroupResponse>),
     /// The answer to a heartbeat sent for this member.
@@ -98,6 +100,9 @@ pub enum Command {
         /// The generation it was last seen with.
         generation: i32,
     },
+    /// Ask the former home once more who is there, now that everybody has parked: a member that joined past the
+    /// barrier would be left behind.
+    Confirm,
     /// Copy the committed offsets to the destination.
     CopyOffsets,
     /// Write the move, with these former member ids.
@@ -198,6 +203,8 @@ pub struct Machine {
     pub(super) waiting: BTreeMap<CallId, GroupCall>,
     pub(super) commits: BTreeSet<CallId>,
     pub(super) drained: bool,
+    /// The former home is being asked once more.
+    pub(super) confirming: bool,
     /// A member has left through the desk, so the former home rebalances by itself.
     pub(super) somebody_left: bool,
     pub(super) former: BTreeMap<String, Former>,
@@ -243,6 +250,7 @@ impl Machine {
             waiting: BTreeMap::new(),
             commits: BTreeSet::new(),
             drained: false,
+            confirming: false,
             somebody_left: false,
             former: BTreeMap::new(),
             joining: BTreeMap::new(),
@@ -289,6 +297,7 @@ impl Machine {
             Event::Gone(id) => self.gone(id),
             Event::CommitsDrained => self.drained = true,
             Event::Described(state, members) => self.described(now, &state, &members, &mut out),
+            Event::Confirmed(described) => self.confirmed(now, described, &mut out),
             Event::Answered(id, response) => self.answered(id, response),
             Event::Beaten(member, code) => self.beaten(&member, code),
             Event::OffsetsCopied(result) if self.phase == Phase::Copying => match result {
@@ -401,17 +410,36 @@ impl Machine {
         }
     }
 
+    /// Nobody commits at the former home any more.
+    fn may_copy(&self) -> bool {
+        let mut members = self.members.values();
+        let everybody = members.all(|member| member.left || member.parked.is_some());
+        everybody && self.drained && self.commits.is_empty()
+    }
+
+    fn confirmed(
+        &mut self,
+        now: Duration,
+        described: Option<(String, Vec<String>)>,
+        out: &mut Vec<Command>,
+    ) {
+        self.confirming = false;
+        let Some((state, members)) = described else {
+            return;
+        };
+        self.described(now, &state, &members, out);
+        if self.phase == Phase::Barrier && self.may_copy() {
+            self.phase = Phase::Copying;
+            out.push(Command::CopyOffsets);
+        }
+    }
+
     /// The steps that follow from what is known, whichever event made it known.
     fn advance(&mut self, out: &mut Vec<Command>) {
         match self.phase {
             Phase::Barrier => {
-                let everybody = self
-                    .members
-                    .values()
-                    .all(|member| member.left || member.parked.is_some());
-                if everybody && self.drained && self.commits.is_empty() {
-                    self.phase = Phase::Copying;
-                    out.push(Command::CopyOffsets);
+                if self.may_copy() && !std::mem::replace(&mut self.confirming, true) {
+                    out.push(Command::Confirm);
                 }
             }
             Phase::Handoff if self.registered && self.joining.is_empty() => {

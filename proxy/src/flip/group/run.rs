@@ -291,12 +291,20 @@ impl Desk {
         self.described_at = Some(Instant::now());
         let (deps, group, from) = (self.deps.clone(), self.group.clone(), self.from);
         self.later(async move {
-            let described = survey::describe(deps.clusters.on(from), &group)
-                .await
-                .ok()?;
-            let members = described.members.iter().map(|m| m.member_id.to_string());
-            let members = members.collect();
-            Some(Event::Described(described.group_state.to_string(), members))
+            let (state, members) = who_is_there(&deps, from, &group).await?;
+            Some(Event::Described(state, members))
+        });
+    }
+
+    fn confirm(&self) {
+        let (deps, group, from) = (self.deps.clone(), self.group.clone(), self.from);
+        self.later(async move {
+            let described = who_is_there(&deps, from, &group).await;
+            if described.is_none() {
+                // The machine asks again at once; the deadline of the barrier ends it.
+                tokio::time::sleep(TICK).await;
+            }
+            Some(Event::Confirmed(described))
         });
     }
 
@@ -339,6 +347,7 @@ impl Desk {
                 instance,
                 generation,
             } => self.beat(member_id, instance, generation),
+            Command::Confirm => self.confirm(),
             Command::CopyOffsets => self.copy_offsets(),
             Command::Journal(former) => self.journal(former),
             Command::Publish => self.publish(true, self.from.other()),
@@ -489,6 +498,16 @@ impl Desk {
             let _ = waiting.send(outcome);
         }
     }
+}
+
+/// The group's state and its members' ids, as its coordinator says.
+async fn who_is_there(deps: &Deps, side: Side, group: &str) -> Option<(String, Vec<String>)> {
+    let described = survey::describe(deps.clusters.on(side), group).await.ok()?;
+    let members = described
+        .members
+        .iter()
+        .map(|member| member.member_id.to_string());
+    Some((described.group_state.to_string(), members.collect()))
 }
 
 /// Writes the move. When this returns an error, the journal certainly says that the group is where it was.
