@@ -110,7 +110,9 @@ async fn start(
 
     admin.stage(Stage::Starting("the state"));
     let store = Store::open(clusters.clone()).await?;
-    admin.stage(Stage::Starting("the cluster whose copy of the state is needed"));
+    admin.stage(Stage::Starting(
+        "the cluster whose copy of the state is needed",
+    ));
     while let Some(reason) = snapshot::needs_other_copy(config, &store)? {
         tracing::warn!(reason, "waiting");
         tokio::time::sleep(WAIT_FOR_COPY).await;
@@ -190,13 +192,17 @@ impl Running {
             follower.abort();
         }
         if !self.listeners.drain(DRAIN_MAX).await {
-            tracing::warn!("clients are still connected after {DRAIN_MAX:?}; their connections are cut");
+            tracing::warn!(
+                "clients are still connected after {DRAIN_MAX:?}; their connections are cut"
+            );
         }
         if tokio::time::timeout(STOP_MAX, self.replicator.stop())
             .await
             .is_err()
         {
-            tracing::warn!("links had not ended after {STOP_MAX:?}; the next start reads what became of them");
+            tracing::warn!(
+                "links had not ended after {STOP_MAX:?}; the next start reads what became of them"
+            );
         }
     }
 }

@@ -13,8 +13,8 @@ use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    DescribeGroupsRequest, DescribeGroupsResponse, GroupId, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupRequest, SyncGroupRequest,
+    DescribeGroupsRequest, DescribeGroupsResponse, GroupId, HeartbeatRequest, JoinGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 use tokio::sync::watch;
@@ -115,9 +115,12 @@ async fn beat(
     losing: watch::Sender<bool>,
 ) {
     loop {
-        tokio::select! {
-            _ = leaving.wait_for(|leave| *leave) => return membership.leave().await,
-            () = tokio::time::sleep(HEARTBEAT_EVERY) => {}
+        let leave = tokio::select! {
+            _ = leaving.wait_for(|leave| *leave) => true,
+            () = tokio::time::sleep(HEARTBEAT_EVERY) => false,
+        };
+        if leave {
+            return membership.leave().await;
         }
         match membership.heartbeat().await {
             Ok(true) => {}

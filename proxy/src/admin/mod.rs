@@ -94,7 +94,8 @@ impl Admin {
 
     /// Opens the port and answers on a thread of its own until the process ends.
     pub fn serve(&self, listen: SocketAddr) -> Result<SocketAddr> {
-        let failed = |what: String| move |cause: std::io::Error| Error::refused(what).because(cause);
+        let failed =
+            |what: String| move |cause: std::io::Error| Error::refused(what).because(cause);
         let listener = std::net::TcpListener::bind(listen)
             .map_err(failed(format!("[admin] cannot listen on {listen}")))?;
         let no_thread = || failed("the admin API cannot start".to_owned());

@@ -29,11 +29,7 @@ struct NodeRecord {
 type Brokers = [BTreeMap<UpstreamNode, BrokerAddress>; 2];
 
 /// The nodes that are remembered, and those of brokers seen now for the first time.
-pub(super) async fn at_start(
-    config: &Config,
-    store: &Store,
-    clusters: &Clusters,
-) -> Result<Nodes> {
+pub(super) async fn at_start(config: &Config, store: &Store, clusters: &Clusters) -> Result<Nodes> {
     let mut nodes = Nodes::default();
     let remembered: Vec<(String, NodeRecord)> = store.list(Kind::Node)?;
     for (name, record) in remembered {
@@ -49,12 +45,21 @@ pub(super) async fn at_start(
         };
         nodes.0.insert(id, node);
     }
-    let changed = changes(&nodes, &brokers(clusters), &config.listen.node_ports, &taken(config))
-        .map_err(Error::refused)?;
+    let changed = changes(
+        &nodes,
+        &brokers(clusters),
+        &config.listen.node_ports,
+        &taken(config),
+    )
+    .map_err(Error::refused)?;
     match remember(store, &changed).await {
-        Ok(()) => nodes.0.extend(changed.into_iter().map(|node| (node.id, node))),
+        Ok(()) => nodes
+            .0
+            .extend(changed.into_iter().map(|node| (node.id, node))),
         // Without their ports written down, new nodes would get others at the next start.
-        Err(error) => tracing::warn!(%error, "new virtual nodes wait until they can be written down"),
+        Err(error) => {
+            tracing::warn!(%error, "new virtual nodes wait until they can be written down")
+        }
     }
     Ok(nodes)
 }

@@ -52,7 +52,11 @@ pub(super) async fn check(config: &Config, json: bool) -> Result<(), Failure> {
         let rows: Vec<Vec<String>> = findings
             .iter()
             .map(|finding| {
-                let verdict = if finding.problem.is_none() { "ok" } else { "FAILS" };
+                let verdict = if finding.problem.is_none() {
+                    "ok"
+                } else {
+                    "FAILS"
+                };
                 let says = finding.problem.as_ref().unwrap_or(&finding.says);
                 vec![finding.about.clone(), verdict.to_owned(), says.clone()]
             })
@@ -112,7 +116,11 @@ async fn cluster(cluster: &Cluster) -> Finding {
             }
         };
         for (key, name, version) in NEEDED {
-            if connection.versions().get(key).is_none_or(|(_, max)| max < version) {
+            if connection
+                .versions()
+                .get(key)
+                .is_none_or(|(_, max)| max < version)
+            {
                 return fails(
                     about,
                     format!("broker {node} at {address} does not speak {name} version {version}"),
@@ -139,7 +147,10 @@ async fn ports(config: &Config) -> Finding {
         (config.admin, "[admin] listen"),
     ] {
         if let Err(cause) = TcpListener::bind(address).await {
-            return fails("ports", format!("{what}: cannot listen on {address}: {cause}"));
+            return fails(
+                "ports",
+                format!("{what}: cannot listen on {address}: {cause}"),
+            );
         }
     }
     let mut free = 0;

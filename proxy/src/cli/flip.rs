@@ -26,10 +26,7 @@ pub(super) async fn begin(
         ));
     }
     let path = format!("/v1/routes/{route}/{what}");
-    let answer = api
-        .endpoint
-        .call(Method::POST, &path, Some(body))
-        .await?;
+    let answer = api.endpoint.call(Method::POST, &path, Some(body)).await?;
     let Some(id) = answer["id"].as_str() else {
         return plan(api, &answer);
     };
@@ -49,7 +46,10 @@ fn plan(api: &Api, answer: &Value) -> Result<(), Failure> {
         return show::json(answer);
     }
     let plan = &answer["plan"];
-    show::line(&format!("groups that would move: {}", show::cell(&plan["groups"])));
+    show::line(&format!(
+        "groups that would move: {}",
+        show::cell(&plan["groups"])
+    ));
     for refused in entries(&plan["groups_refused"]) {
         show::line(&format!(
             "group {} would not: {}",

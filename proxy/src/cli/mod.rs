@@ -285,8 +285,7 @@ fn load(file: &ConfigFile) -> Result<Config, Failure> {
 
 fn run(file: &ConfigFile, format: LogFormat, filter: Option<&str>) -> Result<(), Failure> {
     let config = load(file)?;
-    telemetry::log(format, filter)
-        .map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
+    telemetry::log(format, filter).map_err(|error| Failure::new(Exit::Usage, error.to_string()))?;
     let metrics = telemetry::metrics()?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(Box::pin(app::run(Arc::new(config), metrics)));

@@ -5,19 +5,13 @@ use serde_json::Value;
 use super::{Exit, Failure};
 
 /// One line on stdout.
-#[allow(
-    clippy::print_stdout,
-    reason = "what a command answers goes to stdout"
-)]
+#[allow(clippy::print_stdout, reason = "what a command answers goes to stdout")]
 pub(super) fn line(text: &str) {
     println!("{text}");
 }
 
 /// One line on stderr.
-#[allow(
-    clippy::print_stderr,
-    reason = "why a command fails goes to stderr"
-)]
+#[allow(clippy::print_stderr, reason = "why a command fails goes to stderr")]
 pub(super) fn complain(sentence: &str) {
     eprintln!("lockgate: {sentence}");
 }
