@@ -113,8 +113,12 @@ async fn start(
     admin.stage(Stage::Starting(
         "the cluster whose copy of the state is needed",
     ));
+    let mut said = String::new();
     while let Some(reason) = snapshot::needs_other_copy(config, &store)? {
-        tracing::warn!(reason, "waiting");
+        if reason != said {
+            tracing::warn!(reason, "waiting for the other copy of the state");
+            said = reason;
+        }
         tokio::time::sleep(WAIT_FOR_COPY).await;
     }
     admin.stage(Stage::Starting("the routes"));

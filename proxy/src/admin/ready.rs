@@ -69,7 +69,9 @@ fn look(parts: &Parts, readiness: &mut Readiness) {
                     .warnings
                     .push(format!("the {side} cannot be reached")),
             }
-        } else if !parts.store.holds(side) && !(side == Side::Source && snapshot.source_leaving()) {
+        } else if !parts.store.holds(side)
+            && (side == Side::Destination || !snapshot.source_leaving())
+        {
             readiness.warnings.push(format!(
                 "the copy of the state at the {side} is not open; nothing can move"
             ));

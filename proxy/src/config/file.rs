@@ -158,7 +158,12 @@ pub fn load(path: &Path) -> Result<Config> {
         )));
     }
     let file: ConfigFile = Figment::from(Toml::file_exact(path))
-        .merge(Env::prefixed("LOCKGATE_").split("__"))
+        // Every setting stands in a table, so its variable has a `__`; others with the prefix are not settings.
+        .merge(
+            Env::prefixed("LOCKGATE_")
+                .filter(|name| name.as_str().contains("__"))
+                .split("__"),
+        )
         .extract()
         .map_err(|cause| {
             Error::refused(format!("{}", path.display())).because(cause.to_string())
