@@ -154,7 +154,6 @@ async fn start(
         config.clone(),
         clusters.clone(),
         routes.clone(),
-        store.clone(),
         clients.clone(),
     );
     let listeners = Listeners::start(path).await?;

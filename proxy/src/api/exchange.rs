@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::route::{Routes, Snapshot};
 use crate::session::{ClientKey, Clients, Forwards, OwnBroker};
-use crate::state::Store;
 use crate::upstream::Clusters;
 use crate::words::Side;
 
@@ -23,9 +22,6 @@ pub struct Exchange<'a> {
     pub routes: &'a Routes,
     /// The snapshot under which this request is decided.
     pub snapshot: Arc<Snapshot>,
-    /// What survives. No handler needs it so far (version ranges of an unreachable cluster are remembered by
-    /// `Cluster`), and tests have none.
-    pub store: Option<&'a Store>,
     /// All clients.
     pub clients: &'a Clients,
     /// This one.

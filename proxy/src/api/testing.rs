@@ -163,7 +163,6 @@ impl Bench {
             clusters: &self.clusters,
             routes: &self.routes,
             snapshot: self.routes.load_full(),
-            store: None,
             clients: &self.clients,
             client: &self.client,
             connection: 1,

@@ -49,24 +49,19 @@ impl Requests {
             node: self.own.node,
             calls: self.calls_in.clone(),
         });
-        #[allow(
-            clippy::infallible_destructuring_match,
-            reason = "tests have a second one"
-        )]
-        let store = match &path.handler {
-            Handler::Table(store) => store,
+        match path.handler {
+            Handler::Table => {}
             #[cfg(test)]
             Handler::Test => {
                 let work = super::tests::handle(head.api_key, own, queued);
                 return self.while_reading(ClientGone::Stop, work).await;
             }
-        };
+        }
         let exchange = Exchange {
             config: &path.config,
             clusters: &path.clusters,
             routes: &path.routes,
             snapshot: path.routes.load_full(),
-            store: Some(store),
             clients: &path.clients,
             client: &client,
             connection: self.connection.id,

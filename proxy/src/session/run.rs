@@ -21,7 +21,6 @@ use super::slots::SLOTS_MAX;
 use crate::api::{self, Api};
 use crate::config::{Config, PARK_MAX};
 use crate::route::Routes;
-use crate::state::Store;
 use crate::upstream::Clusters;
 use crate::words::{Side, VirtualNode};
 
@@ -39,8 +38,8 @@ pub(super) type Lookup = fn(i16) -> Option<&'static Api>;
 /// Who answers requests that are decoded.
 #[derive(Debug)]
 pub(super) enum Handler {
-    /// The handlers of the API table, with what survives.
-    Table(Arc<Store>),
+    /// The handlers of the API table.
+    Table,
     /// The tests' own.
     #[cfg(test)]
     Test,
@@ -72,10 +71,9 @@ impl DataPath {
         config: Arc<Config>,
         clusters: Clusters,
         routes: Arc<Routes>,
-        store: Arc<Store>,
         clients: Arc<Clients>,
     ) -> Arc<Self> {
-        let handler = Handler::Table(store);
+        let handler = Handler::Table;
         Self::with(
             config,
             clusters,

@@ -9,6 +9,7 @@ use std::ops::Range;
 use bytes::{BufMut, BytesMut};
 
 use crate::cursor::Cursor;
+use crate::guard::REQUEST_ELEMENTS_MAX;
 use crate::{WireError, put};
 
 /// Fetch's API key.
@@ -178,6 +179,9 @@ impl FetchRequest {
             let name = cursor.string(flexible)?.len();
             let topic = before(cursor, name);
             for _ in 0..cursor.array_length(flexible, PARTITION_BYTES_MIN)? {
+                if self.partitions.len() == REQUEST_ELEMENTS_MAX {
+                    return Err(WireError::TooManyElements(REQUEST_ELEMENTS_MAX));
+                }
                 self.partitions
                     .push(partition(cursor, version, topic.clone())?);
             }
@@ -193,6 +197,9 @@ impl FetchRequest {
             let name = cursor.string(flexible)?.len();
             let topic = before(cursor, name);
             for _ in 0..cursor.array_length(flexible, 4)? {
+                if self.forgotten.len() == REQUEST_ELEMENTS_MAX {
+                    return Err(WireError::TooManyElements(REQUEST_ELEMENTS_MAX));
+                }
                 self.forgotten.push(ForgottenPartition {
                     topic: topic.clone(),
                     index: cursor.i32()?,

@@ -10,6 +10,7 @@ use std::ops::Range;
 use crate::WireError;
 use crate::batch::{self, BatchView, HEADER_BYTES, MAGIC};
 use crate::cursor::Cursor;
+use crate::guard::REQUEST_ELEMENTS_MAX;
 use crate::producer_id::ProducerId;
 
 mod build;
@@ -89,6 +90,9 @@ impl Request {
             let name = cursor.string(flexible)?.len();
             let topic = before(&cursor, name);
             for _ in 0..cursor.array_length(flexible, PARTITION_BYTES_MIN)? {
+                if self.partitions.len() == REQUEST_ELEMENTS_MAX {
+                    return Err(WireError::TooManyElements(REQUEST_ELEMENTS_MAX));
+                }
                 self.partitions
                     .push(partition(&mut cursor, flexible, topic.clone())?);
             }

@@ -77,6 +77,7 @@ apis! {
     WriteTxnMarkers: WriteTxnMarkersRequest, WriteTxnMarkersResponse;
     TxnOffsetCommit: TxnOffsetCommitRequest, TxnOffsetCommitResponse;
     DescribeProducers: DescribeProducersRequest, DescribeProducersResponse;
+    ListTransactions: ListTransactionsRequest, ListTransactionsResponse;
     CreateTopics: CreateTopicsRequest, CreateTopicsResponse;
     DeleteTopics: DeleteTopicsRequest, DeleteTopicsResponse;
     CreatePartitions: CreatePartitionsRequest, CreatePartitionsResponse;

@@ -40,6 +40,11 @@ pub(super) const APIS: &[Api] = &[
         request: Half::of(0..=0, 0, &DESCRIBE_PRODUCERS_REQUEST),
         response: Half::of(0..=0, 0, &DESCRIBE_PRODUCERS_RESPONSE),
     },
+    Api {
+        key: 66,
+        request: Half::of(0..=2, 0, &LIST_TRANSACTIONS_REQUEST),
+        response: Half::of(0..=2, 0, &LIST_TRANSACTIONS_RESPONSE),
+    },
 ];
 
 // InitProducerId
@@ -260,4 +265,26 @@ fields!(DESCRIBE_PRODUCERS_RESPONSE_TOPIC_RESPONSE {
 fields!(DESCRIBE_PRODUCERS_RESPONSE {
     throttle_time_ms: INT32,
     topics: Array(&Struct(&DESCRIBE_PRODUCERS_RESPONSE_TOPIC_RESPONSE)),
+});
+
+// ListTransactions
+
+fields!(LIST_TRANSACTIONS_REQUEST {
+    state_filters: Array(&STR),
+    producer_id_filters: Array(&INT64),
+    duration_filter: INT64 => 1..=LAST,
+    transactional_id_pattern: STR => 2..=LAST,
+});
+
+fields!(LIST_TRANSACTIONS_RESPONSE_TRANSACTION_STATE {
+    transactional_id: STR,
+    producer_id: INT64,
+    transaction_state: STR,
+});
+
+fields!(LIST_TRANSACTIONS_RESPONSE {
+    throttle_time_ms: INT32,
+    error_code: INT16,
+    unknown_state_filters: Array(&STR),
+    transaction_states: Array(&Struct(&LIST_TRANSACTIONS_RESPONSE_TRANSACTION_STATE)),
 });
