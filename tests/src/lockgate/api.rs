@@ -77,16 +77,21 @@ impl AdminApi {
             .await
     }
 
-    /// Starts a commit and waits for its operation, where the answer names one.
+    /// Commits a route and waits for its operation. Asks again while it is refused: after a flip some clients read
+    /// at the source until they have refreshed their metadata.
     ///
     /// # Errors
-    /// When it is refused or does not end in time.
+    /// When it is refused or runs until the deadline; the error carries the last refusal.
     pub async fn commit(&self, route: &str, deadline: Duration) -> Result<Value> {
         let path = format!("/v1/routes/{route}/commit");
-        let started = self.post(&path, &serde_json::json!({})).await?.ok(&path)?;
-        match operation_id(&started) {
-            Ok(id) => self.wait_operation(&id, deadline).await,
-            Err(_) => Ok(started),
+        let end = Instant::now() + deadline;
+        loop {
+            let answer = self.post(&path, &serde_json::json!({})).await?;
+            if answer.status != StatusCode::CONFLICT || Instant::now() >= end {
+                let id = operation_id(&answer.ok(&path)?)?;
+                return self.wait_operation(&id, deadline).await;
+            }
+            tokio::time::sleep(POLL).await;
         }
     }
 

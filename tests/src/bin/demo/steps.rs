@@ -110,8 +110,10 @@ impl<'a> Migration<'a> {
         loop {
             let links = self.lockgate()?.api().fetch("/v1/links").await?;
             let links = entries(&links, "links");
+            // A link that is not copying yet has not measured its lag.
             let lags: Vec<u64> = links
                 .iter()
+                .filter(|link| link["state"] == "copying")
                 .filter_map(|link| link["lag_records"].as_u64())
                 .collect();
             step.progress(&format!(
