@@ -1,3 +1,5 @@
+//! Group requests at desks, at their own coordinator, and on the way to another.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
