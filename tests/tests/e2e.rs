@@ -10,9 +10,13 @@ mod crossing;
 mod hostile;
 #[path = "e2e/instances.rs"]
 mod instances;
+#[path = "e2e/laggard.rs"]
+mod laggard;
 #[path = "e2e/lifted.rs"]
 mod lifted;
 #[path = "e2e/policies.rs"]
 mod policies;
 #[path = "e2e/swallowed.rs"]
 mod swallowed;
+#[path = "e2e/transactions.rs"]
+mod transactions;
