@@ -263,7 +263,8 @@ impl Run<'_> {
             Duration::ZERO
         };
         let level = self.deps.replicator.level(&self.topics, still_for, within);
-        let both = async { tokio::try_join!(level, self.groups_left()) };
+        let (level, groups) = (Box::pin(level), Box::pin(self.groups_left()));
+        let both = async { tokio::try_join!(level, groups) };
         let groups = match tokio::time::timeout(within, both).await {
             Ok(Ok((_, groups))) => groups,
             Ok(Err(error)) => return Err(error.to_string()),
