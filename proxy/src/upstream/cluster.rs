@@ -1,6 +1,7 @@
 //! One cluster: its current view, its shared control connections, and who to ask for what.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +50,9 @@ pub struct Cluster {
     changed: watch::Sender<u64>,
     reachable: watch::Sender<bool>,
     control: Mutex<HashMap<UpstreamNode, Connection>>,
-    /// One refresh at a time; whoever waits here profits from the one before.
+    /// Refreshes that have begun.
+    begun: AtomicU64,
+    /// One refresh at a time; the number of the last one that succeeded.
     refreshing: tokio::sync::Mutex<u64>,
 }
 
@@ -65,6 +68,7 @@ impl Cluster {
             changed: watch::Sender::new(0),
             reachable: watch::Sender::new(false),
             control: Mutex::default(),
+            begun: AtomicU64::new(0),
             refreshing: tokio::sync::Mutex::new(0),
         })
     }
@@ -124,13 +128,15 @@ impl Cluster {
         })
     }
 
-    /// Fetches the whole view. Callers that come while a refresh runs share the next one.
+    /// Fetches the whole view. Callers that come while a refresh runs share the next one: the running one may have
+    /// been answered before what they have to see, a topic made just before a fence.
     pub async fn refresh(&self) -> Result<Arc<ClusterView>> {
-        let asked_at = *self.changed.borrow();
+        let asked_at = self.begun.load(Ordering::SeqCst);
         let mut done = self.refreshing.lock().await;
         if *done > asked_at {
             return Ok(self.view.load_full());
         }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let result = self.fetch_view().await;
         self.reachable.send_if_modified(|reachable| {
             std::mem::replace(reachable, result.is_ok()) != result.is_ok()
@@ -145,7 +151,7 @@ impl Cluster {
             self.view.store(view.clone());
             self.changed.send_modify(|count| *count += 1);
         }
-        *done = *self.changed.borrow();
+        *done = number;
         Ok(view)
     }
 
@@ -363,3 +369,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     // Every critical section is one map operation; a panic cannot leave it half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
