@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::machine::{Command, Drained, Event, Machine, Outcome};
+use crate::flip::facts;
 use crate::flip::journal::{FlipRecord, FlipStep, Record, RouteRecord, put_route};
 use crate::flip::operation::Progress;
 use crate::flip::service::Deps;
@@ -246,11 +247,41 @@ impl Run<'_> {
         } else {
             Duration::ZERO
         };
+        // Asked of the source behind the fence: what was made and written between the gate and the fence is in no list.
+        let source = &self.deps.clusters.source;
+        source.refresh().await.map_err(|error| error.to_string())?;
+        let now = facts::topics(self.deps, &self.deps.routes.load_full(), self.route);
+        if let Some(topic) = newcomer(&self.topics, &now) {
+            return Err(format!(
+                "topic {topic:?} was made on the source while the flip began"
+            ));
+        }
         let level = self.deps.replicator.level(&self.topics, still_for, within);
         match tokio::time::timeout(within, level).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("not within the deadline".to_owned()),
         }
+    }
+}
+
+/// A topic that came after the list of those that move was made.
+fn newcomer<'a>(moving: &[Arc<str>], now: &'a [Arc<str>]) -> Option<&'a str> {
+    let new = now.iter().find(|topic| !moving.contains(topic));
+    new.map(|topic| &**topic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_made_while_the_flip_began_is_seen() {
+        let [a, b]: [Arc<str>; 2] = ["a".into(), "b".into()];
+        assert_eq!(
+            newcomer(std::slice::from_ref(&a), &[a.clone(), b.clone()]),
+            Some("b")
+        );
+        assert_eq!(newcomer(&[a.clone(), b], &[a]), None);
     }
 }
