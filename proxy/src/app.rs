@@ -80,6 +80,11 @@ pub async fn run(config: Arc<Config>, metrics: Metrics) -> Result<()> {
             "another Lockgate has become the one instance; this one has stopped",
         )),
     };
+    // Whoever is no longer the one instance has no time for its clients: the other may be moving their topics now, and
+    // what is still passed on here is written beside it (I4).
+    if outcome.is_err() {
+        return outcome;
+    }
     admin.stage(Stage::Draining);
     running.end().await;
     leave(guarding).await;
