@@ -25,7 +25,7 @@ pub(crate) const ROUTE: &str = "orders";
 const BACKLOG: u64 = 8_000;
 
 /// Two clusters and a Lockgate at a time: the machine has few cores.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A migration in play. Fields are dropped in this order: clients first, clusters last.
 pub(crate) struct Play {
