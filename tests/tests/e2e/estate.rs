@@ -313,7 +313,8 @@ pub(crate) async fn grow(cluster: &Cluster, topic: &str, partitions: i32) {
     let admin = cluster.admin();
     let grown = CreatePartitionsTopic::default()
         .with_name(TopicName(StrBytes::from_string(topic.to_owned())))
-        .with_count(partitions);
+        .with_count(partitions)
+        .with_assignments(None);
     let request = CreatePartitionsRequest::default()
         .with_topics(vec![grown])
         .with_timeout_ms(BROKER_TIMEOUT_MS);

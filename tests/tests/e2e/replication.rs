@@ -1,6 +1,6 @@
 //! Copies keep every offset: histories of every shape, what cannot be copied, and all of it while processes die.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockgate_tests::clients::{Client, Clients, ProducerSpec, Software};
 use lockgate_tests::kafka::Cluster;
@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use crate::estate::{
     Estate, Writer, batches, grow, kill_and_restart, links, setting, settings, wait_links,
 };
-use crate::fixture::{DEADLINE, ROUTE};
+use crate::fixture::{DEADLINE, ROUTE, check_history};
 
 /// Records that are gone from the source before its log starts, so that as much filler is needed.
 const DEEP: u32 = 300_000;
@@ -71,15 +71,18 @@ async fn histories_keep_their_offsets_while_lockgate_is_killed() {
     })
     .await;
     let copy = destination.admin();
+    let end = Instant::now() + DEADLINE;
     while !copy
         .log_range("deep", 0)
         .await
         .is_ok_and(|range| range.end > 0)
     {
+        assert!(Instant::now() < end, "no filler is written");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     lockgate.kill().await.unwrap();
-    let cut_off = copy.log_range("deep", 0).await.unwrap();
+    let filled = copy.log_range("deep", 0).await.unwrap();
+    assert!(filled.end <= i64::from(DEEP), "killed too late: {filled:?}");
     lockgate.restart().unwrap();
     wait_links(&lockgate, "small", |links| {
         links
@@ -89,6 +92,8 @@ async fn histories_keep_their_offsets_while_lockgate_is_killed() {
     .await;
     lockgate.kill().await.unwrap();
     let copied = copy.log_range("small", 0).await.unwrap();
+    let whole = admin.log_range("small", 0).await.unwrap();
+    assert!(copied.end < whole.end, "killed too late: {copied:?}");
     lockgate.restart().unwrap();
     lockgate.wait_ready().await.unwrap();
 
@@ -102,7 +107,6 @@ async fn histories_keep_their_offsets_while_lockgate_is_killed() {
         setting(destination, "table", "cleanup.policy").await,
         "compact"
     );
-    println!("killed with deep at {cut_off:?} and small at {copied:?}");
 }
 
 /// One committed transaction of ten records in partition 0.
@@ -252,18 +256,18 @@ async fn live_writes_keep_their_offsets_while_processes_die() {
     kill_broker(destination, 2, &clients).await;
     for client in &clients {
         client.stop().await.unwrap();
-        assert_eq!(
-            client.report().errors,
-            Vec::<String>::new(),
-            "{}",
-            client.name()
-        );
+        // Complaints of a leader that is gone are due when brokers die; a record that was given up is not.
+        let report = client.report();
+        let failed = |line: &&String| line.contains("producer_send_error");
+        let failed: Vec<_> = report.errors.iter().filter(failed).collect();
+        assert!(failed.is_empty() && report.restarts == 0, "{report:#?}");
     }
     let written = estate.assert_crossed("orders").await;
     assert!(
         written.by_its_clients > 100 && written.by_others > 100,
         "{written:?}"
     );
+    check_history(&estate.history, destination).await;
     wait_links(&lockgate, "orders", |links| {
         links
             .iter()
