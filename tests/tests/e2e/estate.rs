@@ -33,6 +33,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const TOPIC_RESOURCE: i8 = 2;
 /// Records of a small batch.
 const RECORDS: i32 = 3;
+/// On all replicas in sync.
+const ACKS_ALL: i16 = -1;
 /// Milliseconds that a broker may take.
 const BROKER_TIMEOUT_MS: i32 = 20_000;
 
@@ -239,7 +241,8 @@ impl Writer {
         let mut left = records;
         while left > 0 {
             let count = left.min(FILLER_RECORDS_MAX);
-            self.produce(filler(count, now_ms(), None).unwrap()).await;
+            let records = filler(count, now_ms(), None).unwrap();
+            self.produce(records, ACKS_ALL).await;
             left -= count;
         }
     }
@@ -282,12 +285,14 @@ impl Writer {
                 value: Some(value.as_bytes()),
                 headers: &headers,
             };
-            self.produce(batch(&[record(9), record(0), record(5)], spec).unwrap())
-                .await;
+            let records = batch(&[record(9), record(0), record(5)], spec).unwrap();
+            // Once the last one is on all replicas, so are those before it.
+            let acks = if number + 1 == batches { ACKS_ALL } else { 1 };
+            self.produce(records, acks).await;
         }
     }
 
-    async fn produce(&mut self, records: Bytes) {
+    async fn produce(&mut self, records: Bytes, acks: i16) {
         let partition = PartitionProduceData::default()
             .with_index(self.partition)
             .with_records(Some(records));
@@ -295,7 +300,7 @@ impl Writer {
             .with_name(TopicName(StrBytes::from_string(self.topic.clone())))
             .with_partition_data(vec![partition]);
         let request = ProduceRequest::default()
-            .with_acks(1)
+            .with_acks(acks)
             .with_timeout_ms(BROKER_TIMEOUT_MS)
             .with_topic_data(vec![topic]);
         let answer = self.leader.call(&request, 9).await.unwrap();
@@ -326,6 +331,19 @@ pub(crate) async fn grow(cluster: &Cluster, topic: &str, partitions: i32) {
         .await
         .unwrap();
     assert_eq!(answer.results[0].error_code, 0, "{answer:?}");
+    let end = Instant::now() + DEADLINE;
+    for broker in cluster.brokers() {
+        let broker = Admin::new(vec![broker]);
+        let grown = |seen: usize| seen == partitions.unsigned_abs() as usize;
+        while !broker
+            .partitions(topic)
+            .await
+            .is_ok_and(|seen| grown(seen.len()))
+        {
+            assert!(Instant::now() < end, "{topic} does not grow");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
     admin.wait_in_sync(topic).await.unwrap();
 }
 

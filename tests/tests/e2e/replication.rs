@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
 use lockgate_tests::clients::{Client, Clients, ProducerSpec, Software};
 use lockgate_tests::kafka::Cluster;
+use lockgate_tests::lockgate::Lockgate;
+use lockgate_tests::logs::RawBatch;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
@@ -131,6 +134,40 @@ async fn write_transaction(bootstrap: String, topic: &'static str) {
     written.await.unwrap();
 }
 
+/// Somebody else's topic at the destination, with the name of one on the source.
+struct Taken {
+    log: Vec<RawBatch>,
+    settings: Vec<DescribeConfigsResourceResult>,
+}
+
+impl Taken {
+    async fn make(destination: &Cluster) -> Self {
+        let admin = destination.admin();
+        let retention = [("retention.ms", "700000000")];
+        admin.create_topic("taken", 1, 2, &retention).await.unwrap();
+        Writer::new(&admin, "taken", 0).await.write_small(5).await;
+        Self {
+            log: batches(destination, "taken", 0, 0..15).await,
+            settings: settings(destination, "taken").await,
+        }
+    }
+
+    async fn assert_untouched(&self, lockgate: &Lockgate, destination: &Cluster) {
+        let mut refused = links(lockgate).await;
+        refused.retain(|link| link["topic"] == "taken");
+        assert_eq!(refused.len(), 3);
+        for link in refused {
+            let reason = link["reason"].as_str().unwrap_or_default();
+            assert_eq!(link["state"], "stopped", "{link:#}");
+            assert!(reason.contains("belongs to somebody"), "{link:#}");
+        }
+        let ranges = destination.admin().log_ranges("taken").await.unwrap();
+        assert_eq!((ranges.len(), ranges[0].start, ranges[0].end), (1, 0, 15));
+        assert_eq!(batches(destination, "taken", 0, 0..15).await, self.log);
+        assert_eq!(settings(destination, "taken").await, self.settings);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_copied_is_named_and_left_alone() {
     let estate = Estate::begin().await;
@@ -138,16 +175,7 @@ async fn what_cannot_be_copied_is_named_and_left_alone() {
     let retention = [("retention.ms", "600000000")];
     estate.topic("orders", 2, 600, &retention).await;
     estate.topic("taken", 3, 300, &[]).await;
-    let theirs = destination.admin();
-    theirs
-        .create_topic("taken", 1, 2, &[("retention.ms", "700000000")])
-        .await
-        .unwrap();
-    Writer::new(&theirs, "taken", 0).await.write_small(5).await;
-    let (before, their_settings) = (
-        batches(destination, "taken", 0, 0..15).await,
-        settings(destination, "taken").await,
-    );
+    let taken = Taken::make(destination).await;
     estate.topic("ledger", 2, 600, &[]).await;
 
     let lockgate = estate.lockgate(&["orders"]);
@@ -169,7 +197,7 @@ async fn what_cannot_be_copied_is_named_and_left_alone() {
             && links[1]["next_offset"] == 360
     })
     .await;
-    let ends = theirs.log_ranges("ledger").await.unwrap();
+    let ends = destination.admin().log_ranges("ledger").await.unwrap();
     assert_eq!((ends[0].end, ends[1].end), (300, 360));
 
     grow(source, "orders", 3).await;
@@ -184,20 +212,7 @@ async fn what_cannot_be_copied_is_named_and_left_alone() {
     let written = estate.assert_crossed("orders").await;
     assert_eq!(written.by_its_clients, 10);
 
-    let refused = links(&lockgate).await;
-    let mut refused = refused.iter().filter(|link| link["topic"] == "taken");
-    assert!(
-        refused.all(|link| {
-            let reason = link["reason"].as_str().unwrap_or_default();
-            link["state"] == "stopped" && reason.contains("belongs to somebody")
-        }),
-        "{refused:#?}"
-    );
-    assert_eq!(theirs.log_ranges("taken").await.unwrap().len(), 1);
-    assert_eq!(theirs.log_range("taken", 0).await.unwrap().end, 15);
-    assert_eq!(batches(destination, "taken", 0, 0..15).await, before);
-    assert_eq!(settings(destination, "taken").await, their_settings);
-
+    taken.assert_untouched(&lockgate, destination).await;
     let flipped = lockgate.api().flip(ROUTE, "all", DEADLINE).await.unwrap();
     assert_eq!(flipped["state"], "done", "{flipped:#}");
     let committed = lockgate.api().commit(ROUTE, DEADLINE).await.unwrap();
