@@ -1,6 +1,8 @@
 //! Lockgate end to end: real clusters, real clients, faults. One test at a time, each with a pair of its own, since
 //! they kill brokers and Lockgates and since two Lockgates cannot share a pair.
 
+#[path = "e2e/estate.rs"]
+mod estate;
 #[path = "e2e/fixture.rs"]
 mod fixture;
 
@@ -16,6 +18,8 @@ mod laggard;
 mod lifted;
 #[path = "e2e/policies.rs"]
 mod policies;
+#[path = "e2e/replication.rs"]
+mod replication;
 #[path = "e2e/swallowed.rs"]
 mod swallowed;
 #[path = "e2e/transactions.rs"]

@@ -33,16 +33,7 @@ impl Replicator {
         routes: Arc<Routes>,
         store: Arc<Store>,
     ) -> Self {
-        Self::start_with(config, clusters, routes, Journal::new(store))
-    }
-
-    pub(super) fn start_with(
-        config: Arc<Config>,
-        clusters: Clusters,
-        routes: Arc<Routes>,
-        journal: Journal,
-    ) -> Self {
-        let shared = Shared::new(config, clusters, routes, journal);
+        let shared = Shared::new(config, clusters, routes, Journal::new(store));
         let tasks = vec![
             tokio::spawn(conduct::run(shared.clone())),
             tokio::spawn(provision::run(shared.clone())),
@@ -51,13 +42,6 @@ impl Replicator {
             shared,
             tasks: Arc::new(Mutex::new(tasks)),
         }
-    }
-
-    /// Ends everything at once, as a kill does: requests that are under way are left behind.
-    #[cfg(test)]
-    pub(super) fn abort(&self) {
-        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        tasks.iter().for_each(JoinHandle::abort);
     }
 
     /// Every link as it stands now, sorted by topic and partition.

@@ -35,36 +35,16 @@ pub(super) struct LinkRecord {
 /// The replicator's part of the store.
 #[derive(Debug, Clone)]
 pub(super) struct Journal {
-    kept: Kept,
+    store: Arc<Store>,
 }
-
-#[derive(Debug, Clone)]
-enum Kept {
-    Store(Arc<Store>),
-    #[cfg(test)]
-    Memory(Memory),
-}
-
-#[cfg(test)]
-type Memory = Arc<std::sync::Mutex<std::collections::HashMap<Key, serde_json::Value>>>;
 
 impl Journal {
     pub(super) fn new(store: Arc<Store>) -> Self {
-        Self {
-            kept: Kept::Store(store),
-        }
-    }
-
-    /// A journal that a test keeps across "restarts".
-    #[cfg(test)]
-    pub(super) fn in_memory() -> Self {
-        Self {
-            kept: Kept::Memory(Memory::default()),
-        }
+        Self { store }
     }
 
     pub(super) fn topic(&self, topic: &str) -> Result<Option<TopicRecord>> {
-        self.get(&Key::new(Kind::Topic, topic))
+        self.store.get(&Key::new(Kind::Topic, topic))
     }
 
     pub(super) async fn put_topic(&self, topic: &str, record: TopicRecord) -> Result<()> {
@@ -72,7 +52,7 @@ impl Journal {
     }
 
     pub(super) fn link(&self, at: &TopicPartition) -> Result<Option<ProducerId>> {
-        let record: Option<LinkRecord> = self.get(&Key::new(Kind::Link, at.to_string()))?;
+        let record: Option<LinkRecord> = self.store.get(&Key::new(Kind::Link, at.to_string()))?;
         Ok(record.map(|record| ProducerId::new(record.producer_id)))
     }
 
@@ -88,34 +68,11 @@ impl Journal {
         self.put(entries.collect()).await
     }
 
-    fn get<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>> {
-        match &self.kept {
-            Kept::Store(store) => store.get(key),
-            #[cfg(test)]
-            Kept::Memory(memory) => {
-                let value = memory.lock().unwrap().get(key).cloned();
-                Ok(value.map(|value| serde_json::from_value(value).unwrap()))
-            }
-        }
-    }
-
     async fn put<T: Serialize + Send + Sync>(&self, entries: Vec<(Key, T)>) -> Result<()> {
-        match &self.kept {
-            Kept::Store(store) => {
-                let entries: Vec<(Key, Option<T>)> = entries
-                    .into_iter()
-                    .map(|(key, value)| (key, Some(value)))
-                    .collect();
-                store.put(&entries, CopyOrder::Both).await
-            }
-            #[cfg(test)]
-            Kept::Memory(memory) => {
-                let mut memory = memory.lock().unwrap();
-                for (key, value) in entries {
-                    memory.insert(key, serde_json::to_value(value).unwrap());
-                }
-                Ok(())
-            }
-        }
+        let entries: Vec<(Key, Option<T>)> = entries
+            .into_iter()
+            .map(|(key, value)| (key, Some(value)))
+            .collect();
+        self.store.put(&entries, CopyOrder::Both).await
     }
 }

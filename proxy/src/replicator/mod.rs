@@ -36,6 +36,3 @@ mod link;
 
 pub use handle::Replicator;
 pub use status::{LagSummary, LinkState, LinkStatus};
-
-#[cfg(test)]
-mod crossing;

@@ -8,7 +8,7 @@ use lockgate_tests::clients::{
 };
 use lockgate_tests::faults::Relay;
 use lockgate_tests::history::History;
-use lockgate_tests::kafka::{ClusterSpec, Pair};
+use lockgate_tests::kafka::{Cluster, ClusterSpec, Pair};
 use lockgate_tests::lockgate::{Config, Lockgate, Route};
 use lockgate_tests::logs::{compare_topic, read_records};
 use serde_json::Value;
@@ -25,7 +25,7 @@ pub(crate) const ROUTE: &str = "orders";
 const BACKLOG: u64 = 8_000;
 
 /// Two clusters and a Lockgate at a time: the machine has few cores.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
 /// A migration in play. Fields are dropped in this order: clients first, clusters last.
 pub(crate) struct Play {
@@ -264,30 +264,28 @@ impl Play {
 
     /// Nothing lost, doubled, reordered or misplaced, in the destination's log either.
     pub(crate) async fn check_history(&self) {
-        let bootstrap = self.pair.destination.bootstrap();
-        let ranges = self
-            .pair
-            .destination
-            .admin()
-            .log_ranges(TOPIC)
+        check_history(&self.history, &self.pair.destination).await;
+    }
+}
+
+/// Nothing lost, doubled, reordered or misplaced in [`TOPIC`], in this cluster's log either.
+pub(crate) async fn check_history(history: &History, cluster: &Cluster) {
+    let ranges = cluster.admin().log_ranges(TOPIC).await.unwrap();
+    for (partition, range) in (0..).zip(&ranges) {
+        let bootstrap = cluster.bootstrap();
+        let records = read_records(&bootstrap, TOPIC, partition, range.start, range.end)
             .await
             .unwrap();
-        for (partition, range) in (0..).zip(&ranges) {
-            let records = read_records(&bootstrap, TOPIC, partition, range.start, range.end)
-                .await
-                .unwrap();
-            for record in records {
-                let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default())
-                    .into_owned();
-                self.history.in_log(TOPIC, partition, record.offset, &value);
-            }
+        for record in records {
+            let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
+            history.in_log(TOPIC, partition, record.offset, &value);
         }
-        let findings = self.history.check();
-        assert!(
-            findings.is_clean(),
-            "{:?}: {:#?}",
-            findings.total,
-            findings.examples
-        );
     }
+    let findings = history.check();
+    assert!(
+        findings.is_clean(),
+        "{:?}: {:#?}",
+        findings.total,
+        findings.examples
+    );
 }
