@@ -82,13 +82,11 @@ pub async fn run(config: Arc<Config>, metrics: Metrics) -> Result<()> {
     };
     // Whoever is no longer the one instance has no time for its clients: the other may be moving their topics now, and
     // what is still passed on here is written beside it (I4).
-    if outcome.is_err() {
-        return outcome;
-    }
+    outcome?;
     admin.stage(Stage::Draining);
     running.end().await;
     leave(guarding).await;
-    outcome
+    Ok(())
 }
 
 struct Running {
