@@ -19,6 +19,8 @@ use crate::report::Way;
 const MOVE_MAX: Duration = Duration::from_secs(60);
 /// The topic of the bench.
 pub const TOPIC: &str = "bench";
+/// Small segments, so that what is deleted is gone soon.
+const SETTINGS: [(&str, &str); 1] = [("segment.bytes", "67108864")];
 /// Its partitions.
 pub const PARTITIONS: i32 = 8;
 
@@ -51,7 +53,7 @@ impl Targets {
         let haproxy = haproxy(folder.path(), before, behind)?;
         pair.source
             .admin()
-            .create_topic(TOPIC, PARTITIONS, 1, &[])
+            .create_topic(TOPIC, PARTITIONS, 1, &SETTINGS)
             .await?;
         let lockgate = moved_lockgate(&pair.source, &pair.destination).await?;
         Ok(Self {

@@ -41,7 +41,7 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     repetitions: usize,
     /// Payload of one run, in MB.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 600)]
     megabytes: u64,
     /// How long one latency run takes, in seconds.
     #[arg(long, default_value_t = 5)]
@@ -73,6 +73,7 @@ fn main() -> Result<()> {
         ways.rotate_left(repetition % 3 % targets.ways().len());
         for way in ways {
             let results = round(&targets, way, &arguments)?;
+            runtime.block_on(trim(&targets))?;
             if repetition > 0 {
                 for (work, figures) in results {
                     append(
@@ -82,7 +83,6 @@ fn main() -> Result<()> {
                 }
             }
         }
-        runtime.block_on(trim(&targets))?;
     }
     let report = Report::new(raw, arguments.repetitions, machine());
     report.write(&arguments.report)?;
@@ -148,7 +148,7 @@ fn append(to: &mut Figures, from: Figures) {
     to.resident_mib.extend(from.resident_mib);
 }
 
-/// Deletes what the repetition wrote; the log lies in memory.
+/// Deletes what a round wrote, so that every round finds the same broker; the log lies in memory.
 async fn trim(targets: &Targets) -> Result<()> {
     let admin = targets.pair.destination.admin();
     for (partition, range) in (0..).zip(admin.log_ranges(TOPIC).await?) {
