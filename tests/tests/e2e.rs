@@ -10,6 +10,8 @@ mod crossing;
 mod hostile;
 #[path = "e2e/instances.rs"]
 mod instances;
+#[path = "e2e/kills.rs"]
+mod kills;
 #[path = "e2e/lifted.rs"]
 mod lifted;
 #[path = "e2e/policies.rs"]

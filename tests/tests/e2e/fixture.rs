@@ -7,7 +7,7 @@ use lockgate_tests::clients::{
     Backlog, Client, Clients, ConsumerSpec, ProducerSpec, Software, write_backlog,
 };
 use lockgate_tests::faults::Relay;
-use lockgate_tests::history::History;
+use lockgate_tests::history::{Findings, History};
 use lockgate_tests::kafka::{ClusterSpec, Pair};
 use lockgate_tests::lockgate::{Config, Lockgate, Route};
 use lockgate_tests::logs::{compare_topic, read_records};
@@ -179,7 +179,7 @@ impl Play {
         }
     }
 
-    fn groups(&self) -> Vec<String> {
+    pub(crate) fn groups(&self) -> Vec<String> {
         let mut groups = Vec::new();
         for name in ["java", "rd"] {
             if self
@@ -205,7 +205,7 @@ impl Play {
         }
     }
 
-    async fn read_down_to(&self, group: &str, left: u64) {
+    pub(crate) async fn read_down_to(&self, group: &str, left: u64) {
         let end = Instant::now() + DEADLINE;
         while self.history.unread(group, TOPIC) > left {
             let unread = self.history.unread(group, TOPIC);
@@ -260,6 +260,17 @@ impl Play {
 
     /// Nothing lost, doubled, reordered or misplaced, in the destination's log either.
     pub(crate) async fn check_history(&self) {
+        let findings = self.findings().await;
+        assert!(
+            findings.is_clean(),
+            "{:?}: {:#?}",
+            findings.total,
+            findings.examples
+        );
+    }
+
+    /// What the checker says of everything read and of the destination's log.
+    pub(crate) async fn findings(&self) -> Findings {
         let bootstrap = self.pair.destination.bootstrap();
         let ranges = self
             .pair
@@ -278,12 +289,6 @@ impl Play {
                 self.history.in_log(TOPIC, partition, record.offset, &value);
             }
         }
-        let findings = self.history.check();
-        assert!(
-            findings.is_clean(),
-            "{:?}: {:#?}",
-            findings.total,
-            findings.examples
-        );
+        self.history.check()
     }
 }
