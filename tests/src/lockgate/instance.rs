@@ -188,7 +188,7 @@ impl Lockgate {
     }
 
     /// As [`Lockgate::restart`], and it will end by itself, as abruptly as by SIGKILL, right after it has written a
-    /// record of this name to its journal (debug builds, and those with the feature `faults`).
+    /// record of this name to its journal, or with `first-copy` one of two copies of Open (debug builds, and those with the feature `faults`).
     ///
     /// # Errors
     /// When it still runs.

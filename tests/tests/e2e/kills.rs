@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_tests::history::Findings;
 use lockgate_tests::logs::compare_topic;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::fixture::{DEADLINE, Play, ROUTE, TOPIC};
 
@@ -29,7 +29,7 @@ const SAID_OF_A_KILL: &[&str] = &[
 /// Ends Lockgate where a test wants it, and starts it again.
 trait Killed {
     /// Flips and sees Lockgate end by itself.
-    async fn flip_until_it_ends(&self, what: &str);
+    async fn flip_until_it_ends(&self, route: &str, what: &str);
     /// Starts again, so that it ends after `next`, and lets the clients go on.
     async fn back(&self, next: Option<&str>);
     /// Starts again, and it ends after `record` while it ends what was under way.
@@ -39,8 +39,8 @@ trait Killed {
 }
 
 impl Killed for Play {
-    async fn flip_until_it_ends(&self, what: &str) {
-        let path = format!("/v1/routes/{ROUTE}/flip");
+    async fn flip_until_it_ends(&self, route: &str, what: &str) {
+        let path = format!("/v1/routes/{route}/flip");
         let api = self.lockgate.api();
         // Lockgate may end before the answer is out; a refusal is an answer and must not be one.
         if let Ok(answer) = api.post(&path, &json!({ "move": what })).await {
@@ -50,22 +50,15 @@ impl Killed for Play {
     }
 
     async fn back(&self, next: Option<&str>) {
-        let began = Instant::now();
         match next {
             Some(record) => self.lockgate.restart_to_end_after(record).unwrap(),
             None => self.lockgate.restart().unwrap(),
         }
         self.lockgate.wait_ready().await.unwrap();
-        let ready = began.elapsed();
         self.go_on(500).await;
-        let produced = began.elapsed();
         for group in self.groups() {
             self.read_down_to(&group, 1_000).await;
         }
-        let read = began.elapsed();
-        println!(
-            "ready after {ready:.1?}, producers at work after {produced:.1?}, consumers after {read:.1?}"
-        );
     }
 
     async fn ends_while_it_starts(&self, record: &str) {
@@ -86,10 +79,10 @@ async fn a_migration_survives_a_kill_at_each_journal_record() {
     play.lockgate.kill().await.unwrap();
 
     play.back(Some("group-prepare")).await;
-    play.flip_until_it_ends("groups").await;
+    play.flip_until_it_ends(ROUTE, "groups").await;
     play.back(Some("group-move")).await;
     assert_eq!(homes_of_groups(&play).await, ["source", "source"]);
-    play.flip_until_it_ends("groups").await;
+    play.flip_until_it_ends(ROUTE, "groups").await;
     play.back(Some("fence")).await;
     // The record of the move counts: the first group has crossed, although nobody was told so before the kill.
     let mut homes = homes_of_groups(&play).await;
@@ -99,33 +92,27 @@ async fn a_migration_survives_a_kill_at_each_journal_record() {
     assert_eq!(homes_of_groups(&play).await, ["destination", "destination"]);
 
     play.wait_level().await;
-    play.flip_until_it_ends("producers").await;
+    play.flip_until_it_ends(ROUTE, "producers").await;
     play.ends_while_it_starts("lift").await;
     play.back(Some("open")).await;
-    assert_eq!(
-        route(&play).await,
-        json!({"home": "source", "phase": "open"})
-    );
+    assert_eq!(place(&play, ROUTE).await, ["source", "open"]);
     play.wait_level().await;
-    play.flip_until_it_ends("producers").await;
+    play.flip_until_it_ends(ROUTE, "producers").await;
     play.ends_while_it_starts("retired").await;
     play.back(Some("commit")).await;
-    assert_eq!(
-        route(&play).await,
-        json!({"home": "destination", "phase": "open"})
-    );
+    assert_eq!(place(&play, ROUTE).await, ["destination", "open"]);
 
     commit_until_it_ends(&play).await;
+    play.back(Some("first-copy")).await;
+    assert_eq!(view(&play, ROUTE).await["committed"], true);
+
+    // Open is in the new home's copy alone: the start finds it there and finishes.
+    play.flip_until_it_ends("default", "all").await;
     play.back(None).await;
-    let view = play
-        .lockgate
-        .api()
-        .fetch(&format!("/v1/routes/{ROUTE}"))
-        .await
-        .unwrap();
-    assert_eq!(view["committed"], true, "{view:#}");
+    assert_eq!(place(&play, "default").await, ["destination", "open"]);
     play.go_on(500).await;
     stop(&play).await;
+    logs_are_equal(&play).await;
     judge(&play).await;
 }
 
@@ -144,13 +131,13 @@ async fn lockgate_starts_again_without_the_source_once_all_is_committed() {
     while Instant::now() < end {
         play.go_on(100).await;
     }
+    // Now, and not after the kill: a killed broker may forget how far its log was deleted.
+    logs_are_equal(&play).await;
     play.pair.source.kill_brokers().await.unwrap();
     play.lockgate.kill().await.unwrap();
     play.back(None).await;
     play.go_on(2_000).await;
     stop(&play).await;
-    play.pair.source.restart_all().await.unwrap();
-    play.pair.source.admin().wait_in_sync(TOPIC).await.unwrap();
     judge(&play).await;
 }
 
@@ -168,15 +155,19 @@ async fn commit_until_it_ends(play: &Play) {
     play.ended().await;
 }
 
-async fn route(play: &Play) -> serde_json::Value {
-    let path = format!("/v1/routes/{ROUTE}");
-    let view = play.lockgate.api().fetch(&path).await.unwrap();
-    json!({"home": view["home"], "phase": view["phase"]})
+async fn view(play: &Play, route: &str) -> Value {
+    let path = format!("/v1/routes/{route}");
+    play.lockgate.api().fetch(&path).await.unwrap()
+}
+
+/// A route's home and phase.
+async fn place(play: &Play, route: &str) -> [String; 2] {
+    let view = view(play, route).await;
+    ["home", "phase"].map(|key| view[key].as_str().unwrap_or_default().to_owned())
 }
 
 async fn homes_of_groups(play: &Play) -> Vec<String> {
-    let path = format!("/v1/routes/{ROUTE}");
-    let view = play.lockgate.api().fetch(&path).await.unwrap();
+    let view = view(play, ROUTE).await;
     let groups = view["groups"].as_array().cloned().unwrap_or_default();
     groups
         .iter()
@@ -201,15 +192,17 @@ async fn stop(play: &Play) {
     }
 }
 
-/// Both logs are equal up to the flip, the history is as clean as kills allow, and no client said more than that it
-/// lost a node.
-async fn judge(play: &Play) {
+/// Offset by offset, up to where the producers moved.
+async fn logs_are_equal(play: &Play) {
     let differences = compare_topic(&play.pair.source, &play.pair.destination, TOPIC)
         .await
         .unwrap();
     assert!(differences.is_empty(), "{differences:#?}");
+}
+
+/// The history is as clean as kills allow, and no client said more than that it lost a node.
+async fn judge(play: &Play) {
     let findings = play.findings().await;
-    println!("{:#?}", findings.producers);
     assert!(forgiven(&findings), "{findings:#?}");
     let mut said = Vec::new();
     for client in play.producers.iter().chain(&play.consumers) {
