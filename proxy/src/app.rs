@@ -80,6 +80,11 @@ pub async fn run(config: Arc<Config>, metrics: Metrics) -> Result<()> {
             "another Lockgate has become the one instance; this one has stopped",
         )),
     };
+    // Whoever is no longer the one instance has no time for its clients: the other may be moving their topics now, and
+    // what is still passed on here is written beside it (I4).
+    if outcome.is_err() {
+        return outcome;
+    }
     admin.stage(Stage::Draining);
     running.end().await;
     leave(guarding).await;
@@ -108,6 +113,21 @@ async fn start(
     let address = admin.serve(config.admin)?;
     tracing::info!(%address, "the admin API answers");
 
+    let store = open_state(config, admin, clusters).await?;
+    admin.stage(Stage::Starting("the routes"));
+    learn::recall_ranges(&store, clusters)?;
+    let nodes = nodes::at_start(config, &store, clusters).await?;
+    let routes = Routes::new(snapshot::first(config, &store, nodes)?);
+    if routes.load().source_leaving() {
+        store.destination_counts_alone();
+    }
+    learn::learn(&store, clusters, &routes).await;
+
+    serve(config, admin, clusters, store, routes).await
+}
+
+/// Opens the state, and waits for the other cluster where this one's copy cannot stand alone.
+async fn open_state(config: &Config, admin: &Admin, clusters: &Clusters) -> Result<Arc<Store>> {
     admin.stage(Stage::Starting("the state"));
     let store = Store::open(clusters.clone()).await?;
     admin.stage(Stage::Starting(
@@ -121,15 +141,17 @@ async fn start(
         }
         tokio::time::sleep(WAIT_FOR_COPY).await;
     }
-    admin.stage(Stage::Starting("the routes"));
-    learn::recall_ranges(&store, clusters)?;
-    let nodes = nodes::at_start(config, &store, clusters).await?;
-    let routes = Routes::new(snapshot::first(config, &store, nodes)?);
-    if routes.load().source_leaving() {
-        store.destination_counts_alone();
-    }
-    learn::learn(&store, clusters, &routes).await;
+    Ok(store)
+}
 
+/// Starts what works under the routes; clients get in last.
+async fn serve(
+    config: &Arc<Config>,
+    admin: &Admin,
+    clusters: &Clusters,
+    store: Arc<Store>,
+    routes: Arc<Routes>,
+) -> Result<Running> {
     admin.stage(Stage::Starting("the replicator and the policies"));
     let clients = Arc::new(Clients::default());
     let policies = policies::load(config).await?;

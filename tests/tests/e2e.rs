@@ -12,9 +12,13 @@ mod hostile;
 mod instances;
 #[path = "e2e/kills.rs"]
 mod kills;
+#[path = "e2e/laggard.rs"]
+mod laggard;
 #[path = "e2e/lifted.rs"]
 mod lifted;
 #[path = "e2e/policies.rs"]
 mod policies;
 #[path = "e2e/swallowed.rs"]
 mod swallowed;
+#[path = "e2e/transactions.rs"]
+mod transactions;

@@ -31,6 +31,13 @@ pub(super) async fn serve(
         let code = ResponseError::GroupAuthorizationFailed.code();
         return Ok(refused(&request, code));
     }
+    let begins = matches!(request, GroupRequest::Join(_) | GroupRequest::Commit(_));
+    if begins && snapshot.is_born_behind_fence(group) {
+        give_back(permit);
+        // Every client tries again after this one; by then the route has a home.
+        let code = ResponseError::CoordinatorLoadInProgress.code();
+        return Ok(refused(&request, code));
+    }
     let place = snapshot.group(group);
     let unavailable = refused(&request, ResponseError::CoordinatorNotAvailable.code());
     let served = match &place.desk {

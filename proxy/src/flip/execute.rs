@@ -10,7 +10,7 @@ use super::operation::{OperationState, Progress};
 use super::producers::{self, machine::Outcome};
 use super::request::Move;
 use super::service::Service;
-use crate::route::RouteId;
+use crate::route::{RouteId, Snapshot};
 use crate::state::CopyOrder;
 use crate::words::Side;
 
@@ -85,6 +85,9 @@ async fn move_groups(
 ) -> Vec<String> {
     let mut failed = Vec::new();
     for group in groups {
+        if is_moved(&service.deps.routes.load(), group) {
+            continue;
+        }
         let result = move_group(service, route, group, progress).await;
         let outcome = if result.is_ok() { "done" } else { "failed" };
         metrics::counter!("lockgate_flips_total", "kind" => "group", "outcome" => outcome)
@@ -104,6 +107,12 @@ async fn move_groups(
         }
     }
     failed
+}
+
+/// Another operation may have moved a group between the plan and the beginning of this one. Moved again it would get
+/// the offsets that it left behind, and lose what it has committed since.
+fn is_moved(snapshot: &Snapshot, group: &str) -> bool {
+    snapshot.group(group).home == Side::Destination
 }
 
 async fn move_group(
@@ -213,5 +222,24 @@ pub(super) async fn commit(service: Arc<Service>, route: RouteId, progress: Prog
             );
             progress.end(OperationState::Failed, Some(why));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flip::testing::snapshot;
+    use crate::route::GroupPlace;
+
+    #[test]
+    fn a_group_that_another_operation_moved_is_left_alone() {
+        let mut snapshot = snapshot();
+        assert!(!is_moved(&snapshot, "g"));
+        let place = |home| GroupPlace { home, desk: None };
+        let groups = Arc::make_mut(&mut snapshot.groups);
+        groups.insert("g".into(), place(Side::Destination));
+        groups.insert("h".into(), place(Side::Source));
+        assert!(is_moved(&snapshot, "g"));
+        assert!(!is_moved(&snapshot, "h"));
     }
 }

@@ -20,6 +20,9 @@ pub mod desk;
 pub mod group;
 pub mod producers;
 
+#[cfg(test)]
+mod testing;
+
 pub use desk::{
     GroupCall, GroupDesk, GroupRequest, GroupResponse, PendingVerdict, Ticket, Verdict,
 };

@@ -35,7 +35,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if let Err(error) = activate(&shared).await {
             tracing::warn!(%error, "the links' ids cannot be journaled yet");
         }
+        let source = shared.clusters.source.view().clone();
         for link in shared.links().iter() {
+            link.check_source(&source);
             look_after(&shared, link, &mut tasks);
         }
         while tasks.try_join_next().is_some() {}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lockgate_wire::producer_id::ProducerId;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::error::Result;
 use crate::state::{CopyOrder, Key, Kind, Store};
@@ -20,6 +21,9 @@ pub(super) struct TopicRecord {
     pub(super) aligned_partitions: usize,
     /// The source topic's own settings when it was made, for commit.
     pub(super) settings: Vec<(String, String)>,
+    /// The source topic's id when it was made: one of the same name made again is another log.
+    #[serde(default)]
+    pub(super) source_id: Uuid,
 }
 
 /// A link's own producer id.

@@ -124,6 +124,7 @@ async fn links_of(shared: &Shared, topics: &[Arc<str>]) -> Result<Vec<Arc<Link>>
     let mut links = Vec::new();
     for topic in topics {
         let found = shared.links_of(&|name| name == &**topic);
+        found.iter().for_each(|link| link.check_source(&view));
         let partitions = view
             .topics
             .get(topic)

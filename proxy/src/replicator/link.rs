@@ -2,18 +2,19 @@
 //! never across an await, and the signals by which the loops wake each other.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
 
 use super::engine::{Engine, State};
 use super::journal::Journal;
 use super::status::{LinkState, LinkStatus};
 use crate::config::Config;
 use crate::route::Routes;
-use crate::upstream::Clusters;
+use crate::upstream::{ClusterView, Clusters};
 use crate::words::TopicPartition;
 
 /// Partitions that are filled at the same time.
@@ -32,6 +33,8 @@ pub(super) struct Link {
     pub(super) reported: AtomicBool,
     /// The home's leader epoch under which both sides were last found equal.
     pub(super) compared_epoch: AtomicI32,
+    /// The id of the source's topic that is copied, once it is known.
+    pub(super) source_id: OnceLock<Uuid>,
 }
 
 impl Link {
@@ -43,12 +46,25 @@ impl Link {
             trim_to: AtomicI64::new(-1),
             reported: AtomicBool::new(false),
             compared_epoch: AtomicI32::new(-1),
+            source_id: OnceLock::new(),
         })
     }
 
     pub(super) fn engine(&self) -> MutexGuard<'_, Engine> {
         // An engine's methods do not panic half way; a poisoned lock still holds a whole engine.
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops the link if the source's topic is not the one that it began with: offsets of a log that was made again
+    /// mean other records, also where they go on as if nothing had happened.
+    pub(super) fn check_source(&self, view: &ClusterView) {
+        let (Some(known), Some(now)) = (self.source_id.get(), view.topics.get(&self.at.topic))
+        else {
+            return;
+        };
+        if let Some(reason) = made_again(&self.at.topic, *known, now.id) {
+            self.engine().stop(reason);
+        }
     }
 
     pub(super) fn status(&self, now_ms: u64) -> LinkStatus {
@@ -82,6 +98,15 @@ impl Link {
     pub(super) fn inspection_over(&self) {
         self.inspecting.store(false, Ordering::Release);
     }
+}
+
+/// Why a topic with this id now is not the one that was known; brokers that give no ids cannot tell.
+pub(super) fn made_again(topic: &str, known: Uuid, now: Uuid) -> Option<String> {
+    (known != now && !known.is_nil() && !now.is_nil()).then(|| {
+        format!(
+            "diverged: topic {topic:?} was deleted and made again on the source; delete it at the destination too"
+        )
+    })
 }
 
 /// A counter that wakes whoever waits for it to move.
@@ -190,4 +215,36 @@ impl Shared {
 pub(super) async fn wait(signal: &mut watch::Receiver<u64>, at_most: std::time::Duration) {
     // Both outcomes mean "look again"; a dropped sender ends with the replicator.
     let _ = tokio::time::timeout(at_most, signal.changed()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::TopicView;
+
+    fn view(id: u128) -> ClusterView {
+        let topic = TopicView {
+            id: Uuid::from_u128(id),
+            internal: false,
+            partitions: Vec::new(),
+        };
+        ClusterView {
+            topics: [("t".into(), Arc::new(topic))].into(),
+            ..ClusterView::default()
+        }
+    }
+
+    #[test]
+    fn a_topic_that_was_made_again_on_the_source_is_not_gone_on_with() {
+        let link = Link::new(TopicPartition::new("t", 0));
+        link.check_source(&view(1));
+        link.source_id.get_or_init(|| Uuid::from_u128(1));
+        // Between the two it is gone for a moment; brokers without ids say nothing.
+        for view in [view(1), ClusterView::default(), view(0)] {
+            link.check_source(&view);
+            assert_eq!(link.engine().state(), &State::Provisioning);
+        }
+        link.check_source(&view(2));
+        assert!(matches!(link.engine().state(), State::Stopped(why) if why.contains("made again")));
+    }
 }

@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::align::align;
 use super::journal::TopicRecord;
-use super::link::{Link, Shared, wait};
+use super::link::{Link, Shared, made_again, wait};
 use super::settings::{self, Settings, Target};
 use super::topic_calls::{self, Described};
 use crate::error::{Error, Kind, Result};
@@ -123,6 +124,9 @@ async fn prepare(shared: &Arc<Shared>, topic: &Arc<str>, links: &[Arc<Link>]) ->
         )));
     }
     let mut record = own_topic(shared, topic, links.len()).await?;
+    for link in links {
+        link.source_id.get_or_init(|| record.source_id);
+    }
     let destination = &shared.clusters.destination;
     let source_settings: Settings = record.settings.iter().cloned().collect();
     let described = topic_calls::describe(destination, topic).await?;
@@ -170,7 +174,10 @@ async fn own_topic(shared: &Shared, topic: &Arc<str>, partitions: usize) -> Resu
                 record.aligned_partitions
             )));
         }
-        Some(record) => record,
+        Some(record) => match made_again(topic, record.source_id, source_id(shared, topic)) {
+            Some(reason) => return Err(Error::refused(reason)),
+            None => record,
+        },
         None if there > 0 => {
             return Err(Error::refused(format!(
                 "topic {topic:?} exists at the destination and was not made by Lockgate: it belongs to somebody"
@@ -180,6 +187,7 @@ async fn own_topic(shared: &Shared, topic: &Arc<str>, partitions: usize) -> Resu
             let described = topic_calls::describe(&shared.clusters.source, topic).await?;
             let record = TopicRecord {
                 settings: described.own.into_iter().collect(),
+                source_id: source_id(shared, topic),
                 ..TopicRecord::default()
             };
             shared.journal.put_topic(topic, record.clone()).await?;
@@ -199,6 +207,12 @@ async fn own_topic(shared: &Shared, topic: &Arc<str>, partitions: usize) -> Resu
     }
     wait_for_leaders(shared, topic, partitions).await?;
     Ok(record)
+}
+
+/// The id of the source's topic; nil where the brokers give none.
+fn source_id(shared: &Shared, topic: &str) -> Uuid {
+    let view = shared.clusters.source.view();
+    view.topics.get(topic).map_or(Uuid::nil(), |topic| topic.id)
 }
 
 fn replicas(shared: &Shared, topic: &str) -> i16 {

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+/// How long a loss is told to the fences that follow: far beyond the time for which a broker may still hold a request
+/// of a connection that is gone.
+const LOSS_TOLD: Duration = Duration::from_secs(60);
+
 #[derive(Debug, Default)]
 struct Pool {
     out: AtomicU64,
@@ -74,6 +78,12 @@ impl Permits {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a later fence still has to hear of this pool.
+    fn counts(&self) -> bool {
+        let lost = || self.last_loss().is_some_and(|at| at.elapsed() < LOSS_TOLD);
+        self.out() > 0 || lost()
+    }
+
     /// Waits until no permit is out; none when that takes longer than `within`.
     pub async fn drained(&self, within: Duration) -> Option<Drained> {
         let all_back = async {
@@ -96,13 +106,14 @@ impl Permits {
 }
 
 /// The pools that a fence has to wait for: the one it replaced, and earlier ones that still have permits out (a
-/// fence that was lifted may leave some behind).
+/// fence that was lifted may leave some behind) or have lost a request lately (all routes share a pool, so the fence
+/// that replaced it may have been another route's).
 #[derive(Debug, Clone, Default)]
 pub struct Drain(Vec<Permits>);
 
 impl Drain {
     pub(super) fn add(&mut self, pool: Permits) {
-        self.0.retain(|earlier| earlier.out() > 0);
+        self.0.retain(Permits::counts);
         self.0.push(pool);
     }
 
@@ -167,6 +178,18 @@ mod tests {
         );
         drop(pool.take());
         let drained = pool.drained(Duration::from_millis(5)).await;
+        assert!(matches!(drained, Some(Drained::WithLosses { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_loss_is_told_to_the_fences_that_follow_too() {
+        let mut drain = Drain::default();
+        let lost_in = Permits::default();
+        drop(lost_in.take());
+        drain.add(lost_in);
+        // The fence of another route replaces the pool, a moment later comes the one that the loss matters to.
+        drain.add(Permits::default());
+        let drained = drain.drained(Duration::from_millis(5)).await;
         assert!(matches!(drained, Some(Drained::WithLosses { .. })));
     }
 }

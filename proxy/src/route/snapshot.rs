@@ -92,6 +92,14 @@ impl Snapshot {
         }
     }
 
+    /// Whether a group would be born while its route is fenced: at Open it would lose what it had committed until
+    /// then, since nobody has moved it.
+    #[must_use]
+    pub fn is_born_behind_fence(&self, group: &str) -> bool {
+        let route = self.table.group(group).and_then(|id| self.routes.get(id.0));
+        route.is_some_and(|route| route.phase == Phase::Fenced) && !self.groups.contains_key(group)
+    }
+
     /// Whether the source is on its way out: every route is committed to the destination.
     #[must_use]
     pub fn source_leaving(&self) -> bool {

@@ -118,14 +118,25 @@ impl Clients {
             .remove_if(client, |_, open| open.is_empty());
     }
 
-    /// The Produces of this client that were read from connections to nodes of `side` and are not answered yet.
-    pub(super) fn unanswered(&self, client: &ClientKey, side: Side) -> Unanswered {
+    /// The Produces of this client that were read from connections to nodes of `side` and are not answered yet. Only
+    /// connections that have written one of these routes count: a route's fence is not to hold up another, and two
+    /// connections that write a route each would otherwise wait for each other.
+    pub(super) fn unanswered(
+        &self,
+        client: &ClientKey,
+        side: Side,
+        routes: impl Iterator<Item = RouteId> + Clone,
+    ) -> Unanswered {
+        let has_written = |connection: &ConnectionState| {
+            let mut routes = routes.clone();
+            routes.any(|route| connection.since_write(route).is_some())
+        };
         let older = self
             .connections
             .get(client)
             .map(|open| {
                 open.iter()
-                    .filter(|connection| connection.side == side)
+                    .filter(|connection| connection.side == side && has_written(connection))
                     .map(|connection| (connection.clone(), connection.produces_seen()))
                     .filter(|(connection, seen)| !connection.has_answered(*seen))
                     .collect()
@@ -190,16 +201,18 @@ mod tests {
         let clients = Clients::default();
         let open = ConnectionState::new(1, Side::Source, 1);
         clients.add(&key(), open.clone());
-        assert!(clients.unanswered(&key(), Side::Source).is_empty());
+        let unanswered = |side| clients.unanswered(&key(), side, std::iter::once(RouteId(0)));
+        open.wrote(RouteId(0));
+        assert!(unanswered(Side::Source).is_empty());
         open.saw_produce();
-        let older = clients.unanswered(&key(), Side::Source);
+        let older = unanswered(Side::Source);
         assert!(!older.is_empty());
-        assert!(clients.unanswered(&key(), Side::Destination).is_empty());
+        assert!(unanswered(Side::Destination).is_empty());
         open.saw_produce();
         drop(open.ticket(None));
         older.answered().await;
-        assert!(!clients.unanswered(&key(), Side::Source).is_empty());
-        let newer = clients.unanswered(&key(), Side::Source);
+        assert!(!unanswered(Side::Source).is_empty());
+        let newer = unanswered(Side::Source);
         clients.remove(&key(), &open);
         newer.answered().await;
         assert!(clients.connections.is_empty());

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use lockgate_wire::producer_id::ProducerIdKind;
 use tokio::time::Instant;
 
+use super::clients::{ClientKey, Unanswered};
 use super::ended::{Ended, Step};
 use super::forward::{Forward, Outcome};
 use super::inbound::Head;
@@ -194,11 +195,7 @@ impl Requests {
         }
         if news
             && let Some(client) = &self.client
-            && !self
-                .path
-                .clients
-                .unanswered(client, self.side.other())
-                .is_empty()
+            && !self.older(client).is_empty()
         {
             permit.answered();
             return Way::After;
@@ -281,12 +278,19 @@ impl Requests {
         }
     }
 
+    /// The client's requests on the other side that may have to do with this one.
+    fn older(&self, client: &ClientKey) -> Unanswered {
+        let routes = self.decision.topics.iter().map(|(_, route)| *route);
+        let clients = &self.path.clients;
+        clients.unanswered(client, self.side.other(), routes)
+    }
+
     /// Waits, bounded, for the client's older requests on the other side: those that were read by now.
     async fn after_older(&mut self, deadline: Instant) -> Step<()> {
         let Some(client) = &self.client else {
             return Ok(());
         };
-        let older = self.path.clients.unanswered(client, self.side.other());
+        let older = self.older(client);
         let wait = within(left(deadline), older.answered());
         if self.while_reading(self.when_gone(), wait).await?.is_none() {
             // The broker itself judges the order of an idempotent client, and no other gets here.

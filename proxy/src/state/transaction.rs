@@ -27,12 +27,19 @@ const TRANSACTIONAL_ID: &str = "lockgate-state";
 const TRANSACTION_TIMEOUT_MS: i32 = 60_000;
 /// How long one request may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of one batch, well below `max.message.bytes` (1 MiB by default).
+const BATCH_BYTES_MAX: usize = 512 << 10;
+/// What a record's lengths, deltas and count of headers take at most.
+const RECORD_OVERHEAD: usize = 32;
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_millis(200);
 const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
 const CONCURRENT_TRANSACTIONS: i16 = 51;
 const PRODUCER_FENCED: i16 = 90;
+
+/// A record's key and value.
+type Encoded = (Vec<u8>, Vec<u8>);
 
 /// The right to write one copy, until a newer coordinator takes it.
 #[derive(Debug, Clone, Copy)]
@@ -79,13 +86,20 @@ impl Writer {
         now_ms: i64,
         deadline: Instant,
     ) -> Result<()> {
-        let records = self.batch(entries, now_ms)?;
+        let encoded = entries
+            .iter()
+            .map(|(key, versioned)| encode(key, versioned))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Error::internal)?;
         self.add_partition(cluster, deadline).await?;
-        self.produce(cluster, records, deadline).await?;
-        self.sequence = self
-            .sequence
-            .wrapping_add(i32::try_from(entries.len()).unwrap_or(i32::MAX))
-            & i32::MAX;
+        for together in batches(&encoded) {
+            let records = self.batch(together, now_ms)?;
+            self.produce(cluster, records, deadline).await?;
+            self.sequence = self
+                .sequence
+                .wrapping_add(i32::try_from(together.len()).unwrap_or(i32::MAX))
+                & i32::MAX;
+        }
         self.end(cluster, true, deadline).await
     }
 
@@ -108,12 +122,7 @@ impl Writer {
         Ok(())
     }
 
-    fn batch(&self, entries: &Entries, now_ms: i64) -> Result<Bytes> {
-        let encoded = entries
-            .iter()
-            .map(|(key, versioned)| encode(key, versioned))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Error::internal)?;
+    fn batch(&self, encoded: &[Encoded], now_ms: i64) -> Result<Bytes> {
         let records: Vec<NewRecord<'_>> = encoded
             .iter()
             .map(|(key, value)| NewRecord {
@@ -195,6 +204,22 @@ impl Writer {
     }
 }
 
+/// What goes into one batch each: brokers refuse a larger one, and everything that waits for the state with it.
+fn batches(encoded: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
+    let mut left = encoded;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fit = left.iter().take_while(|(key, value)| {
+            bytes += key.len() + value.len() + RECORD_OVERHEAD;
+            bytes <= BATCH_BYTES_MAX
+        });
+        // A record that is too large alone is the broker's to refuse.
+        let (first, rest) = left.split_at(fit.count().max(1).min(left.len()));
+        left = rest;
+        (!first.is_empty()).then_some(first)
+    })
+}
+
 /// Whether an error says that another coordinator has taken over.
 pub(super) fn is_fenced(error: &Error) -> bool {
     use kafka_protocol::ResponseError::{InvalidProducerEpoch, ProducerFenced};
@@ -251,4 +276,28 @@ async fn pause(error: Error, backoff: &mut Duration, deadline: Instant) -> Resul
     tokio::time::sleep(*backoff).await;
     *backoff = (*backoff * 2).min(BACKOFF_MAX);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_batch_is_larger_than_brokers_take() {
+        let links: Vec<Encoded> = (0..20_000).map(|_| (vec![1; 60], vec![2; 60])).collect();
+        let writer = Writer {
+            producer_id: 1,
+            epoch: 0,
+            sequence: 0,
+        };
+        let mut records = 0;
+        for together in batches(&links) {
+            records += together.len();
+            assert!(writer.batch(together, 1).unwrap().len() < 1 << 20);
+        }
+        assert_eq!(records, links.len());
+        let large: Vec<Encoded> = vec![(vec![1], vec![2; BATCH_BYTES_MAX]); 2];
+        assert_eq!(batches(&large).count(), 2);
+        assert_eq!(batches(&[]).count(), 0);
+    }
 }

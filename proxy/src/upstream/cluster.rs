@@ -1,6 +1,7 @@
 //! One cluster: its current view, its shared control connections, and who to ask for what.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,8 +50,10 @@ pub struct Cluster {
     changed: watch::Sender<u64>,
     reachable: watch::Sender<bool>,
     control: Mutex<HashMap<UpstreamNode, Connection>>,
-    /// One refresh at a time; whoever waits here profits from the one before.
-    refreshing: tokio::sync::Mutex<u64>,
+    /// Refreshes that have begun.
+    begun: AtomicU64,
+    /// One refresh at a time; holds the number of the last that ended, and whether it succeeded.
+    refreshing: tokio::sync::Mutex<(u64, bool)>,
 }
 
 impl Cluster {
@@ -65,7 +68,8 @@ impl Cluster {
             changed: watch::Sender::new(0),
             reachable: watch::Sender::new(false),
             control: Mutex::default(),
-            refreshing: tokio::sync::Mutex::new(0),
+            begun: AtomicU64::new(0),
+            refreshing: tokio::sync::Mutex::default(),
         })
     }
 
@@ -124,14 +128,22 @@ impl Cluster {
         })
     }
 
-    /// Fetches the whole view. Callers that come while a refresh runs share the next one.
+    /// Fetches the whole view. Callers that come while a refresh runs share the next one: what they get was asked for
+    /// after they came.
     pub async fn refresh(&self) -> Result<Arc<ClusterView>> {
-        let asked_at = *self.changed.borrow();
+        let came_at = self.begun.load(Ordering::SeqCst);
         let mut done = self.refreshing.lock().await;
-        if *done > asked_at {
-            return Ok(self.view.load_full());
+        match *done {
+            (number, true) if number > came_at => return Ok(self.view.load_full()),
+            (number, false) if number > came_at => {
+                let what = "the cluster's metadata could not be fetched a moment ago";
+                return Err(Error::new(self.side, Kind::Disconnected, what));
+            }
+            _ => {}
         }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let result = self.fetch_view().await;
+        *done = (number, result.is_ok());
         self.reachable.send_if_modified(|reachable| {
             std::mem::replace(reachable, result.is_ok()) != result.is_ok()
         });
@@ -145,7 +157,6 @@ impl Cluster {
             self.view.store(view.clone());
             self.changed.send_modify(|count| *count += 1);
         }
-        *done = *self.changed.borrow();
         Ok(view)
     }
 

@@ -193,10 +193,12 @@ impl Connection {
     /// Sends a request in the wire's form; the answer's body comes back without its header.
     pub async fn call_raw(&self, request: RawRequest, timeout: Duration) -> Result<Bytes> {
         let api = codec::api_name(request.api_key);
-        let answer = self.send_raw(request).await?;
+        // The queue too is waited for: behind a broker that does not read, it fills.
+        let answer = async { Ok(self.send_raw(request).await?.await) };
         match tokio::time::timeout(timeout, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(self.lost()),
+            Ok(Ok(Ok(result))) => result,
+            Ok(Ok(Err(_))) => Err(self.lost()),
+            Ok(Err(lost)) => Err(lost),
             Err(_) => Err(Error::new(
                 self.side,
                 Kind::TimedOut,

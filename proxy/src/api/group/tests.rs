@@ -1,3 +1,5 @@
+//! Group requests at desks, at their own coordinator, and on the way to another.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -295,4 +297,30 @@ async fn offsets_of_many_groups_come_from_their_homes_without_epochs() {
         let codes: Vec<i16> = epochs.map(|known| known.error_code).collect();
         assert_eq!(codes, [0, 29]);
     }
+}
+
+#[tokio::test]
+async fn no_group_is_born_at_the_source_behind_a_fence() {
+    use crate::route::Phase;
+    let bench = Bench::start().await;
+    bench.on(Side::Source, 1, |_: JoinGroupRequest| {
+        JoinGroupResponse::default()
+    });
+    bench.routes.update(|snapshot| {
+        for route in &mut snapshot.routes {
+            route.phase = Phase::Fenced;
+        }
+    });
+    let join = JoinGroupRequest::default().with_group_id(group("billing"));
+    let answer = bench.call(Side::Source, 5, join.clone()).await;
+    assert_eq!(answer.error_code, 14);
+    assert_eq!(bench.seen(Side::Source, 1, ApiKey::JoinGroup), 0);
+    // One that has a place keeps it.
+    bench
+        .routes
+        .update(|snapshot| move_group(snapshot, "billing", None));
+    bench.on(Side::Destination, 1, |_: JoinGroupRequest| {
+        JoinGroupResponse::default()
+    });
+    assert_eq!(bench.call(Side::Source, 5, join).await.error_code, 0);
 }

@@ -1,3 +1,5 @@
+//! Metadata as clients see it: homes, nodes, ids, creation, and an estate of 24,000 partitions.
+
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
 use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse};

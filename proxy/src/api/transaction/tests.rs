@@ -1,3 +1,5 @@
+//! Transactions: served at the source, refused across homes.
+
 use std::collections::HashSet;
 
 use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;

@@ -4,10 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::machine::{Command, Drained, Event, Machine, Outcome};
+use crate::error;
+use crate::flip::facts;
 use crate::flip::journal::{FlipRecord, FlipStep, Record, RouteRecord, put_route};
 use crate::flip::operation::Progress;
 use crate::flip::service::Deps;
-use crate::route::{self, RouteId};
+use crate::flip::survey::{self, Surveyed};
+#[cfg(test)]
+use crate::route::GroupPlace;
+use crate::route::{self, RouteId, Snapshot};
 use crate::state::CopyOrder;
 use crate::words::Side;
 
@@ -240,6 +245,17 @@ impl Run<'_> {
         }
     }
 
+    /// The groups that the former home knows now.
+    async fn groups_left(&self) -> error::Result<Vec<Surveyed>> {
+        loop {
+            match survey::groups(self.deps.clusters.on(self.to.other())).await {
+                // The level's own deadline bounds this.
+                Err(error) if error.is_retriable() => tokio::time::sleep(TICK).await,
+                asked => return asked,
+            }
+        }
+    }
+
     async fn level(&self, settle: bool, within: Duration) -> Result<(), String> {
         let still_for = if settle {
             self.deps.config.timing.settle
@@ -247,10 +263,81 @@ impl Run<'_> {
             Duration::ZERO
         };
         let level = self.deps.replicator.level(&self.topics, still_for, within);
-        match tokio::time::timeout(within, level).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("not within the deadline".to_owned()),
+        let (level, groups) = (Box::pin(level), Box::pin(self.groups_left()));
+        let both = async { tokio::try_join!(level, groups) };
+        let groups = match tokio::time::timeout(within, both).await {
+            Ok(Ok((_, groups))) => groups,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err("not within the deadline".to_owned()),
+        };
+        let snapshot = self.deps.routes.load_full();
+        // As of the look at the source with which the proof began, so behind the fence.
+        let topics = facts::topics(self.deps, &snapshot, self.route);
+        let groups = groups.iter().map(|surveyed| surveyed.group.as_str());
+        match newcomer(
+            &snapshot,
+            self.route,
+            self.to,
+            &self.topics,
+            &topics,
+            groups,
+        ) {
+            Some(why) => Err(why),
+            None => Ok(()),
         }
+    }
+}
+
+/// What has appeared at the former home since the gate was asked. The proof is about the topics that were named then:
+/// records of another would stay behind, as would what another group has committed.
+fn newcomer<'a>(
+    snapshot: &Snapshot,
+    route: RouteId,
+    to: Side,
+    proven: &[Arc<str>],
+    topics: &[Arc<str>],
+    mut groups: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    if let Some(topic) = topics.iter().find(|topic| !proven.contains(topic)) {
+        return Some(format!("topic {topic:?} appeared after the gate was asked"));
+    }
+    let left_behind = |group: &str| {
+        snapshot.table.group(group) == Some(route) && snapshot.group(group).home != to
+    };
+    let group = groups.find(|group| left_behind(group))?;
+    Some(format!("group {group:?} appeared after the gate was asked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flip::testing::snapshot;
+
+    #[test]
+    fn what_appeared_behind_the_gate_is_found() {
+        let mut snapshot = snapshot();
+        let route = RouteId(0);
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| Arc::from(*name))
+                .collect::<Vec<_>>()
+        };
+        let (proven, more) = (names(&["a"]), names(&["a", "b"]));
+        let mut found = |topics: &[Arc<str>], groups: &[&str], moved: Option<&str>| {
+            if let Some(group) = moved {
+                let place = GroupPlace {
+                    home: Side::Destination,
+                    desk: None,
+                };
+                Arc::make_mut(&mut snapshot.groups).insert(group.into(), place);
+            }
+            let groups = groups.iter().copied();
+            newcomer(&snapshot, route, Side::Destination, &proven, topics, groups)
+        };
+        assert_eq!(found(&proven, &["lockgate-instances"], None), None);
+        assert!(found(&more, &[], None).unwrap().contains("\"b\""));
+        assert!(found(&proven, &["g"], None).unwrap().contains("\"g\""));
+        assert_eq!(found(&proven, &["g"], Some("g")), None);
     }
 }

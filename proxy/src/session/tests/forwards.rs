@@ -106,3 +106,26 @@ async fn producer_ids_that_must_not_cross_are_refused_or_named() {
     }
     panic!("the client left and is still listed");
 }
+
+#[tokio::test]
+async fn sessions_that_look_for_a_leader_at_once_share_a_refresh() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let world = World::start().await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    world.destination.script({
+        let asked = asked.clone();
+        move |seen| {
+            asked.fetch_add(usize::from(seen.api_key == 3), Ordering::SeqCst);
+            None
+        }
+    });
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let cluster = world.path.clusters.destination.clone();
+        waiting.spawn(async move { cluster.refresh().await.unwrap() });
+    }
+    waiting.join_all().await;
+    // The first one's, and one that began after all the others had come.
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}

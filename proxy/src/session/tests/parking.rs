@@ -142,3 +142,20 @@ async fn a_new_connection_waits_for_the_requests_of_the_old_one() {
         assert_eq!(old.produced().await.0, id);
     }
 }
+
+#[tokio::test]
+async fn a_client_waits_for_its_own_order_only_within_a_route() {
+    let world = World::start().await;
+    world.open(Side::Destination);
+    let mut here = world.connect(Side::Source).await;
+    let mut there = world.connect(Side::Destination).await;
+    world.fence();
+    there.produce(1, -1, "t").await;
+    there.hears_nothing(MOMENT).await;
+    // Another route is not held up by it, and the two do not come to wait for each other.
+    here.produce(2, -1, "u").await;
+    let answered = tokio::time::timeout(PARKED_MAX / 2, here.produced()).await;
+    assert_eq!(answered.map(|answer| answer.0), Ok(2));
+    world.open(Side::Destination);
+    assert_eq!(there.produced().await.0, 1);
+}

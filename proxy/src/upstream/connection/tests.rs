@@ -18,6 +18,8 @@ enum Behaviour {
     Close,
     /// Answers with another correlation id.
     WrongId,
+    /// Reads nothing after the version exchange.
+    Deaf,
     /// Announces a frame of two gigabytes.
     HugeFrame,
 }
@@ -44,6 +46,9 @@ async fn serve(socket: &mut TcpStream, behaviour: Behaviour) -> std::io::Result<
         let mut frame = vec![0; usize::try_from(size).unwrap()];
         socket.read_exact(&mut frame).await?;
         let header = RequestHeader::peek(&frame).unwrap();
+        if let (Behaviour::Deaf, 12) = (behaviour, header.api_key) {
+            std::future::pending::<()>().await;
+        }
         let mut answer = BytesMut::new();
         answer.put_i32(header.correlation_id);
         if header.api_key == 18 {
@@ -61,7 +66,7 @@ async fn serve(socket: &mut TcpStream, behaviour: Behaviour) -> std::io::Result<
                 Behaviour::Close => return Ok(()),
                 Behaviour::WrongId => answer[3] ^= 1,
                 Behaviour::HugeFrame => return socket.write_i32(i32::MAX).await,
-                Behaviour::Answer => {}
+                Behaviour::Answer | Behaviour::Deaf => {}
             }
             // Heartbeat version 4: tagged header, throttle time, error code, tagged body. The client's correlation
             // id comes back as the throttle time, so that a test sees which answer it got.
@@ -136,6 +141,28 @@ async fn a_silent_broker_ends_in_a_timeout() {
         .call_within(&HeartbeatRequest::default(), Duration::from_millis(20))
         .await;
     assert_eq!(kind(answer), Kind::TimedOut);
+}
+
+#[tokio::test]
+async fn behind_a_broker_that_does_not_read_a_call_still_ends_in_time() {
+    let connection = open(Behaviour::Deaf).await;
+    let raw = || RawRequest {
+        api_key: 12,
+        version: 4,
+        client_id: None,
+        body: vec![Bytes::from(vec![0; 1 << 20])],
+    };
+    let mut unanswered = Vec::new();
+    let fill = async {
+        loop {
+            unanswered.push(connection.send_raw(raw()).await.unwrap());
+        }
+    };
+    let full = tokio::time::timeout(Duration::from_millis(500), fill).await;
+    assert!(full.is_err());
+    let call = connection.call_raw(raw(), Duration::from_millis(20));
+    let ended = tokio::time::timeout(Duration::from_secs(5), call).await;
+    assert_eq!(kind(ended.unwrap()), Kind::TimedOut);
 }
 
 #[tokio::test]
