@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod error;
+mod faults;
 pub mod words;
 
 pub mod listener;

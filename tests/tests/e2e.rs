@@ -12,6 +12,8 @@ mod crossing;
 mod hostile;
 #[path = "e2e/instances.rs"]
 mod instances;
+#[path = "e2e/kills.rs"]
+mod kills;
 #[path = "e2e/laggard.rs"]
 mod laggard;
 #[path = "e2e/lifted.rs"]

@@ -88,11 +88,7 @@ impl Record {
 
     fn written(self, name: &str) {
         tracing::info!(target: "journal", record = self.as_str(), name, "journal");
-        #[cfg(feature = "faults")]
-        if std::env::var("LOCKGATE_FAULT_EXIT_AFTER").is_ok_and(|wanted| wanted == self.as_str()) {
-            // As abrupt as a kill -9: nothing is flushed, nothing is dropped.
-            std::process::abort();
-        }
+        crate::faults::point(self.as_str());
     }
 }
 

@@ -257,6 +257,9 @@ impl Task {
                     if let Err(error) = self.write_side(side, entries).await {
                         return tell(Err(error));
                     }
+                    if side == first {
+                        crate::faults::point("first-copy");
+                    }
                 }
                 self.shared.learn(entries);
                 tell(Ok(()));

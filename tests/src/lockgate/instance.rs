@@ -57,7 +57,7 @@ impl Lockgate {
             process: Mutex::new(None),
             _scratch: scratch,
         };
-        lockgate.launch()?;
+        lockgate.launch(None)?;
         Ok(lockgate)
     }
 
@@ -184,7 +184,19 @@ impl Lockgate {
         if self.is_running() {
             bail!("lockgate still runs");
         }
-        self.launch()
+        self.launch(None)
+    }
+
+    /// As [`Lockgate::restart`], and it will end by itself, as abruptly as by SIGKILL, right after it has written a
+    /// record of this name to its journal, or with `first-copy` one of two copies of Open (debug builds, and those with the feature `faults`).
+    ///
+    /// # Errors
+    /// When it still runs.
+    pub fn restart_to_end_after(&self, record: &str) -> Result<()> {
+        if self.is_running() {
+            bail!("lockgate still runs");
+        }
+        self.launch(Some(record))
     }
 
     /// Waits until the process has ended by itself and returns its exit code.
@@ -212,9 +224,12 @@ impl Lockgate {
         ran.await?.context("cannot run the lockgate CLI")
     }
 
-    fn launch(&self) -> Result<()> {
+    fn launch(&self, end_after: Option<&str>) -> Result<()> {
         let mut command = Command::new(binary()?);
         command.arg("run").arg("--config").arg(self.config_path());
+        if let Some(record) = end_after {
+            command.env("LOCKGATE_FAULT_EXIT_AFTER", record);
+        }
         let process = Process::start("lockgate", command, &self.log())?;
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
         Ok(())

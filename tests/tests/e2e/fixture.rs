@@ -7,7 +7,7 @@ use lockgate_tests::clients::{
     Backlog, Client, Clients, ConsumerSpec, ProducerSpec, Software, write_backlog,
 };
 use lockgate_tests::faults::Relay;
-use lockgate_tests::history::History;
+use lockgate_tests::history::{Findings, History};
 use lockgate_tests::kafka::{Cluster, ClusterSpec, Pair};
 use lockgate_tests::lockgate::{Config, Lockgate, Route};
 use lockgate_tests::logs::{compare_topic, read_records};
@@ -179,7 +179,7 @@ impl Play {
         }
     }
 
-    fn groups(&self) -> Vec<String> {
+    pub(crate) fn groups(&self) -> Vec<String> {
         let mut groups = Vec::new();
         for name in ["java", "rd"] {
             if self
@@ -205,7 +205,7 @@ impl Play {
         }
     }
 
-    async fn read_down_to(&self, group: &str, left: u64) {
+    pub(crate) async fn read_down_to(&self, group: &str, left: u64) {
         let end = Instant::now() + DEADLINE;
         while self.history.unread(group, TOPIC) > left {
             let unread = self.history.unread(group, TOPIC);
@@ -266,10 +266,25 @@ impl Play {
     pub(crate) async fn check_history(&self) {
         check_history(&self.history, &self.pair.destination).await;
     }
+
+    /// What the checker says of everything read and of the destination's log.
+    pub(crate) async fn findings(&self) -> Findings {
+        findings(&self.history, &self.pair.destination).await
+    }
 }
 
 /// Nothing lost, doubled, reordered or misplaced in [`TOPIC`], in this cluster's log either.
 pub(crate) async fn check_history(history: &History, cluster: &Cluster) {
+    let findings = findings(history, cluster).await;
+    assert!(
+        findings.is_clean(),
+        "{:?}: {:#?}",
+        findings.total,
+        findings.examples
+    );
+}
+
+async fn findings(history: &History, cluster: &Cluster) -> Findings {
     let ranges = cluster.admin().log_ranges(TOPIC).await.unwrap();
     for (partition, range) in (0..).zip(&ranges) {
         let bootstrap = cluster.bootstrap();
@@ -281,11 +296,5 @@ pub(crate) async fn check_history(history: &History, cluster: &Cluster) {
             history.in_log(TOPIC, partition, record.offset, &value);
         }
     }
-    let findings = history.check();
-    assert!(
-        findings.is_clean(),
-        "{:?}: {:#?}",
-        findings.total,
-        findings.examples
-    );
+    history.check()
 }
