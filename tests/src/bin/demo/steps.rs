@@ -166,7 +166,9 @@ impl<'a> Migration<'a> {
         step.progress("waiting for lag-gate to move the groups");
         let moved = |route: &Value| {
             let groups = entries(&route["groups"], "groups");
-            !groups.is_empty() && groups.iter().all(|group| group["home"] == "destination")
+            let crossed = groups.iter().all(|group| group["home"] == "destination");
+            // The policy's own operation may still be on its last steps.
+            !groups.is_empty() && crossed && route["operation"].is_null()
         };
         self.lockgate()?
             .api()
