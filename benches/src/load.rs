@@ -79,11 +79,11 @@ impl ProducerContext for Count {
 /// Produces `bytes` of payload as fast as it goes.
 pub fn produce(bootstrap: &str, topic: &str, load: &ProduceLoad, bytes: u64) -> Result<Run> {
     let (producer, deliveries) = producer(bootstrap, load, "10")?;
-    let value = payload();
+    let pool = pool();
     let records = bytes / RECORD_BYTES as u64;
     let start = Instant::now();
-    for _ in 0..records {
-        send(&producer, topic, &value, None, start)?;
+    for index in 0..records {
+        send(&producer, topic, value(&pool, index), None, start)?;
     }
     flush(&producer, &deliveries, records, start)?;
     Ok(Run {
@@ -106,7 +106,7 @@ pub fn produce_at_rate(
         codec: "none",
     };
     let (producer, deliveries) = producer(bootstrap, &load, "0")?;
-    let value = payload();
+    let pool = pool();
     let interval = RECORD_BYTES as f64 / bytes_per_s;
     let records = (lasting.as_secs_f64() / interval) as u64;
     let start = Instant::now();
@@ -115,7 +115,13 @@ pub fn produce_at_rate(
         if let Some(wait) = due.checked_duration_since(Instant::now()) {
             std::thread::sleep(wait);
         }
-        send(&producer, topic, &value, Some(Instant::now()), start)?;
+        send(
+            &producer,
+            topic,
+            value(&pool, index),
+            Some(Instant::now()),
+            start,
+        )?;
     }
     flush(&producer, &deliveries, records, start)?;
     Ok(std::mem::take(&mut *lock(&deliveries.latencies_ms)))
@@ -219,10 +225,14 @@ fn flush(
     Ok(())
 }
 
-/// Text that compresses about as well as JSON does, so that the codec's share is realistic.
-fn payload() -> Vec<u8> {
+/// Where the values are cut from.
+const POOL_BYTES: usize = 1 << 20;
+
+/// Text that compresses about as well as JSON does, so that the codec's share is realistic. Every record is cut from
+/// another place of it, or a batch would compress to one record.
+fn pool() -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    (0..RECORD_BYTES)
+    (0..POOL_BYTES)
         .map(|index| {
             if index % 4 == 0 {
                 return b'x';
@@ -233,6 +243,13 @@ fn payload() -> Vec<u8> {
             b'a' + (state % 16) as u8
         })
         .collect()
+}
+
+/// The value of record `index`.
+fn value(pool: &[u8], index: u64) -> &[u8] {
+    // A step that is odd and no divisor visits nearly every place before one comes again.
+    let start = (index as usize).wrapping_mul(7_919) % (POOL_BYTES - RECORD_BYTES);
+    &pool[start..start + RECORD_BYTES]
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
