@@ -238,7 +238,8 @@ impl Run<'_> {
             }
         });
         self.step("drain");
-        match drain.drained(self.deps.config.timing.drain).await {
+        let (clients, within) = (&self.deps.clients, self.deps.config.timing.drain);
+        match clients.drained(&drain, within).await {
             Some(route::Drained::Answered) => Drained::Answered,
             Some(route::Drained::WithLosses { .. }) => Drained::WithLosses,
             None => Drained::TimedOut,
