@@ -49,10 +49,19 @@ pub(super) fn needs_other_copy(config: &Config, store: &Store) -> Result<Option<
     };
     let away = side.other();
     let table = table(config)?;
-    for (name, state) in table.names().iter().zip(journal::routes(store, &table)?) {
+    let routes = journal::routes(store, &table)?;
+    for (name, state) in table.names().iter().zip(&routes) {
         if state.home != side {
             return Ok(Some(format!(
                 "the {away} cannot be reached, and route {name:?} is at home there"
+            )));
+        }
+    }
+    for (group, record) in journal::groups(store)? {
+        let route = table.group(&group).and_then(|route| routes.get(route.0));
+        if record.needs_both(route) {
+            return Ok(Some(format!(
+                "the {away} cannot be reached, and a move of group {group:?} is under way"
             )));
         }
     }

@@ -57,6 +57,42 @@ pub struct GroupRecord {
     pub offsets_written: bool,
     /// The ids its members had at the former home.
     pub former_members: Vec<String>,
+    /// A move is under way: the other copy may say that it is done.
+    #[serde(default)]
+    pub moving: bool,
+}
+
+impl GroupRecord {
+    /// A move from here is about to begin.
+    pub(super) fn prepared(from: Side) -> Self {
+        Self {
+            moving: true,
+            ..Self::back(from)
+        }
+    }
+
+    /// It has moved here.
+    pub(super) fn moved(to: Side, former_members: Vec<String>) -> Self {
+        Self {
+            former_members,
+            ..Self::back(to)
+        }
+    }
+
+    /// Its move was undone; it is where it was.
+    pub(super) fn back(home: Side) -> Self {
+        Self {
+            home,
+            offsets_written: true,
+            former_members: Vec::new(),
+            moving: false,
+        }
+    }
+
+    /// Whether only both copies together can tell where the group is. A committed route has no group left to move.
+    pub fn needs_both(&self, route: Option<&RouteState>) -> bool {
+        self.moving && route.is_some_and(|route| !route.committed)
+    }
 }
 
 /// One journal write, named for the log and for the tests that kill the process right after it.
@@ -200,5 +236,31 @@ impl RouteRecord {
             fenced: state.phase == Phase::Fenced,
             committed: state.committed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_move_under_way_needs_both_copies() {
+        let mut route = crate::flip::testing::snapshot().routes.remove(0);
+        let needs = |record: &GroupRecord, route: &RouteState| record.needs_both(Some(route));
+        let prepared = GroupRecord::prepared(Side::Source);
+        assert!(needs(&prepared, &route));
+        assert!(!prepared.needs_both(None));
+        let moved = GroupRecord::moved(Side::Destination, vec!["m".to_owned()]);
+        assert!(!needs(&moved, &route));
+        assert!(!needs(&GroupRecord::back(Side::Source), &route));
+        route.committed = true;
+        assert!(!needs(&prepared, &route));
+    }
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let record = r#"{"home":"source","offsets_written":true,"former_members":[]}"#;
+        let record: GroupRecord = serde_json::from_str(record).unwrap();
+        assert_eq!(record, GroupRecord::back(Side::Source));
     }
 }

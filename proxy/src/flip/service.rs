@@ -103,6 +103,7 @@ impl Service {
             deps.store.destination_counts_alone();
         }
         for (name, record) in journal::groups(&deps.store)? {
+            group::strike_unfinished(&deps, &name, &record).await;
             let moved = record.home == Side::Destination && !record.former_members.is_empty();
             if let Some(route) = snapshot.table.group(&name).filter(|_| moved) {
                 group::resume(&deps, route, &name, &record);

@@ -123,6 +123,12 @@ impl Drain {
         self.0.iter().map(Permits::out).sum()
     }
 
+    /// Whether permits of this pool are waited for.
+    #[must_use]
+    pub fn awaits(&self, pool: &Permits) -> bool {
+        self.0.iter().any(|waited_for| waited_for.same(pool))
+    }
+
     /// Waits until no permit is out; none when that takes longer than `within`.
     pub async fn drained(&self, within: Duration) -> Option<Drained> {
         let deadline = Instant::now() + within;
@@ -144,6 +150,12 @@ impl Drain {
 }
 
 impl Permit {
+    /// The pool it is out of.
+    #[must_use]
+    pub fn pool(&self) -> &Permits {
+        &self.pool
+    }
+
     /// Gives the permit back: the broker answered, or the request was never written.
     pub fn answered(mut self) {
         self.answered = true;

@@ -2,7 +2,7 @@
 //! Produce at a new home waits for those that it sent to the other side), and the topics it has written
 //! non-idempotently over connections that are still open (the sticky view, DESIGN section 7 step 6).
 //!
-//! Cost: per Produce two relaxed counters of its own connection; the map is locked when a connection begins and ends,
+//! Cost: per Produce the counters of its own connection; the map is locked when a connection begins and ends,
 //! and when one of its topics is written for the first time.
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,11 +14,14 @@ use dashmap::DashMap;
 use serde::Serialize;
 
 use super::connection::ConnectionState;
-use crate::route::RouteId;
+use crate::route::{Drain, Drained, RouteId};
 use crate::words::Side;
 
 /// Clients with ids of a cluster's own that are named per route; more would not tell the operator more.
 const FOREIGN_NAMED_MAX: usize = 100;
+
+/// How long sessions that are told to end may take to give their permits back.
+const ABANDON_MAX: Duration = Duration::from_secs(1);
 
 /// How connections are told to belong to one client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -87,6 +90,24 @@ impl Clients {
             .get(&route)
             .map(|named| named.iter().cloned().collect())
             .unwrap_or_default()
+    }
+
+    /// Waits until every Produce before a fence is over. Sessions that hold it up for longer than `within` are ended:
+    /// both connections are closed, and a broker never executes a frame that it has only a part of. What it had whole
+    /// is a loss. A client that does not read, or a broker that does not, would otherwise keep a route where it is.
+    pub async fn drained(&self, drain: &Drain, within: Duration) -> Option<Drained> {
+        if let Some(drained) = drain.drained(within).await {
+            return Some(drained);
+        }
+        for client in &self.connections {
+            let held_up = client.value().iter().filter(|open| open.abandon(drain));
+            let sessions = held_up.count();
+            if sessions > 0 {
+                let client = client.key();
+                tracing::warn!(%client, sessions, "sessions are closed that hold up a fence");
+            }
+        }
+        drain.drained(ABANDON_MAX).await
     }
 
     /// Notes a producer id that a cluster gave out.
@@ -209,7 +230,7 @@ mod tests {
         assert!(!older.is_empty());
         assert!(unanswered(Side::Destination).is_empty());
         open.saw_produce();
-        drop(open.ticket(None));
+        drop(open.ticket());
         older.answered().await;
         assert!(!unanswered(Side::Source).is_empty());
         let newer = unanswered(Side::Source);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::route::{Permit, RouteId};
+use crate::route::{Drain, Permit, Permits, RouteId};
 use crate::words::Side;
 
 /// One open client connection.
@@ -28,6 +28,9 @@ pub(super) struct ConnectionState {
     /// Slots that are not filled yet.
     slots: AtomicUsize,
     changed: Notify,
+    /// How many permits are out for this connection, by pool: one, and around a fence two.
+    held: Mutex<Vec<(Permits, usize)>>,
+    abandoned: Notify,
     /// By route: milliseconds since `opened`, plus one; 0 is never.
     writes: Box<[AtomicU64]>,
     reads: Box<[AtomicU64]>,
@@ -47,6 +50,8 @@ impl ConnectionState {
             direct: AtomicUsize::new(0),
             slots: AtomicUsize::new(0),
             changed: Notify::new(),
+            held: Mutex::default(),
+            abandoned: Notify::new(),
             writes: never(),
             reads: never(),
             sticky: Mutex::default(),
@@ -109,16 +114,66 @@ impl ConnectionState {
         self.changed.notify_waiters();
     }
 
-    /// Follows one Produce to its end. With a permit it goes to the session's own broker.
-    pub(super) fn ticket(self: &Arc<Self>, permit: Option<Permit>) -> Ticket {
-        if permit.is_some() {
-            self.direct.fetch_add(1, Ordering::SeqCst);
-        }
+    /// Follows a Produce that goes to no broker.
+    pub(super) fn ticket(self: &Arc<Self>) -> Ticket {
         Ticket {
-            direct: permit.is_some(),
-            permit,
+            direct: false,
+            permit: None,
             connection: self.clone(),
         }
+    }
+
+    /// Follows a Produce to the session's own broker.
+    pub(super) fn direct_ticket(self: &Arc<Self>, permit: Permit) -> Ticket {
+        self.direct.fetch_add(1, Ordering::SeqCst);
+        let mut ticket = self.forward_ticket(permit);
+        ticket.direct = true;
+        ticket
+    }
+
+    /// Follows a Produce to the homes of its topics.
+    pub(super) fn forward_ticket(self: &Arc<Self>, permit: Permit) -> Ticket {
+        let mut held = self.held();
+        match held.iter_mut().find(|(pool, _)| pool.same(permit.pool())) {
+            Some((_, out)) => *out += 1,
+            None => {
+                held.retain(|(_, out)| *out > 0);
+                held.push((permit.pool().clone(), 1));
+            }
+        }
+        Ticket {
+            permit: Some(permit),
+            direct: false,
+            connection: self.clone(),
+        }
+    }
+
+    fn give_back(&self, pool: &Permits) {
+        if let Some((_, out)) = self.held().iter_mut().find(|(held, _)| held.same(pool)) {
+            *out -= 1;
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Vec<(Permits, usize)>> {
+        // One count under the lock; a panic cannot leave it half done.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the session at once if it holds up this drain; whether it does.
+    pub(super) fn abandon(&self, drain: &Drain) -> bool {
+        let held = self.held();
+        let holds_up = held
+            .iter()
+            .any(|(pool, out)| *out > 0 && drain.awaits(pool));
+        if holds_up {
+            self.abandoned.notify_one();
+        }
+        holds_up
+    }
+
+    /// Waits until the session has to end at once.
+    pub(super) async fn abandoned(&self) {
+        self.abandoned.notified().await;
     }
 
     pub(super) fn wrote(&self, route: RouteId) {
@@ -178,6 +233,7 @@ impl Ticket {
     /// The broker answered.
     pub(super) fn answered(mut self) {
         if let Some(permit) = self.permit.take() {
+            self.connection.give_back(permit.pool());
             permit.answered();
         }
     }
@@ -185,7 +241,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        drop(self.permit.take());
+        if let Some(permit) = self.permit.take() {
+            self.connection.give_back(permit.pool());
+        }
         if self.direct {
             self.connection.direct.fetch_sub(1, Ordering::SeqCst);
         }

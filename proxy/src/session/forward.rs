@@ -53,7 +53,7 @@ pub(super) struct Forward<'a> {
 pub(super) struct Outcome {
     /// One per partition, in the order of the request.
     pub(super) answers: Vec<PartitionResponse>,
-    /// A broker may still write what is answered as timed out.
+    /// A broker may still write what is answered as refused.
     pub(super) ambiguous: bool,
 }
 
@@ -61,8 +61,37 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 enum Fate {
     /// Still to be written; the last refusal.
-    Due(i16),
-    Answered(PartitionResponse),
+    Due { code: i16, in_doubt: bool },
+    Answered {
+        answer: PartitionResponse,
+        in_doubt: bool,
+    },
+}
+
+impl Fate {
+    /// Nobody knows what became of the last try.
+    const LOST: Self = Self::Due {
+        code: REQUEST_TIMED_OUT,
+        in_doubt: true,
+    };
+
+    /// What a broker's answer makes of it. A later refusal says nothing of an earlier try that was lost; that it is
+    /// written does, since an idempotent batch is written once.
+    fn answered(&self, answer: PartitionResponse, is_retriable: bool) -> Self {
+        let code = answer.error_code;
+        let in_doubt = code != 0 && (self.in_doubt() || code == REQUEST_TIMED_OUT);
+        if is_retriable {
+            Self::Due { code, in_doubt }
+        } else {
+            Self::Answered { answer, in_doubt }
+        }
+    }
+
+    /// Whether a broker may still write it, whatever was answered last.
+    fn in_doubt(&self) -> bool {
+        let (Self::Due { in_doubt, .. } | Self::Answered { in_doubt, .. }) = self;
+        *in_doubt
+    }
 }
 
 type Parts = BTreeMap<(Side, UpstreamNode), Vec<usize>>;
@@ -76,13 +105,22 @@ impl Forward<'_> {
             .iter()
             .enumerate()
             .map(|(at, side)| match side {
-                Ok(_) => Fate::Due(NOT_LEADER_OR_FOLLOWER),
-                Err(code) => Fate::Answered(self.refused(at, *code)),
+                Ok(_) => Fate::Due {
+                    code: NOT_LEADER_OR_FOLLOWER,
+                    in_doubt: false,
+                },
+                Err(code) => Fate::Answered {
+                    answer: self.refused(at, *code),
+                    in_doubt: false,
+                },
             })
             .collect();
         loop {
             self.round(&mut fates).await?;
-            if fates.iter().all(|fate| matches!(fate, Fate::Answered(_))) {
+            if fates
+                .iter()
+                .all(|fate| matches!(fate, Fate::Answered { .. }))
+            {
                 break;
             }
             if Instant::now() >= deadline {
@@ -92,12 +130,10 @@ impl Forward<'_> {
             tokio::time::sleep(RETRY_PAUSE).await;
             self.refresh(&fates).await;
         }
-        let ambiguous = fates
-            .iter()
-            .any(|fate| matches!(fate, Fate::Due(REQUEST_TIMED_OUT)));
+        let ambiguous = fates.iter().any(Fate::in_doubt);
         let answers = fates.into_iter().enumerate().map(|(at, fate)| match fate {
-            Fate::Answered(answer) => answer,
-            Fate::Due(code) => self.refused(at, code),
+            Fate::Answered { answer, .. } => answer,
+            Fate::Due { code, .. } => self.refused(at, code),
         });
         Ok(Outcome {
             answers: answers.collect(),
@@ -128,7 +164,7 @@ impl Forward<'_> {
     /// send the whole request again than see a refusal that reorders it (trap 8).
     fn give_up(&self, fates: &[Fate]) -> Result<()> {
         let written =
-            |fate: &Fate| matches!(fate, Fate::Answered(answer) if answer.error_code == 0);
+            |fate: &Fate| matches!(fate, Fate::Answered { answer, .. } if answer.error_code == 0);
         if fates.iter().any(written) || !fates.iter().any(is_reordering) {
             return Ok(());
         }
@@ -156,7 +192,7 @@ impl Forward<'_> {
                 Some(Ok(Ok(body))) => body,
                 _ if self.is_idempotent(&parts) => {
                     for at in parts {
-                        fates[at] = Fate::Due(REQUEST_TIMED_OUT);
+                        fates[at] = Fate::LOST;
                     }
                     continue;
                 }
@@ -178,7 +214,8 @@ impl Forward<'_> {
             self.clusters.destination.view(),
         );
         for (at, partition) in self.request.partitions.iter().enumerate() {
-            let (Some(Fate::Due(_)), Some(Ok(side))) = (fates.get(at), self.sides.get(at)) else {
+            let (Some(Fate::Due { .. }), Some(Ok(side))) = (fates.get(at), self.sides.get(at))
+            else {
                 continue;
             };
             let view = match side {
@@ -248,7 +285,7 @@ impl Forward<'_> {
                 let partition = &self.request.partitions[*at];
                 partition.index == answer.index
                     && partition.topic(&self.body) == answer.topic(body)
-                    && matches!(fates[*at], Fate::Due(_))
+                    && matches!(fates[*at], Fate::Due { .. })
             };
             let (before, behind) = parts.split_at(next);
             let found = behind.iter().chain(before).position(of);
@@ -257,12 +294,9 @@ impl Forward<'_> {
             };
             next = (found + 1) % parts.len();
             let at = parts[found];
-            fates[at] = if self.is_retriable(answer.error_code, at) {
-                Fate::Due(answer.error_code)
-            } else {
-                answer.topic = self.request.partitions[at].topic.clone();
-                Fate::Answered(answer)
-            };
+            answer.topic = self.request.partitions[at].topic.clone();
+            let is_retriable = self.is_retriable(answer.error_code, at);
+            fates[at] = fates[at].answered(answer, is_retriable);
         }
         Ok(())
     }
@@ -293,7 +327,8 @@ impl Forward<'_> {
     async fn refresh(&self, fates: &[Fate]) {
         for side in Side::BOTH {
             let due = |(at, fate): (usize, &Fate)| {
-                matches!(fate, Fate::Due(_)) && matches!(self.sides[at], Ok(home) if home == side)
+                matches!(fate, Fate::Due { .. })
+                    && matches!(self.sides[at], Ok(home) if home == side)
             };
             if fates.iter().enumerate().any(due) {
                 // A cluster that cannot be reached keeps its last view; the next try finds out.
@@ -317,5 +352,37 @@ impl Forward<'_> {
 
 /// Refusals that a client meets by sending again, each batch by itself.
 fn is_reordering(fate: &Fate) -> bool {
-    matches!(fate, Fate::Due(code) if *code != ResponseError::UnknownTopicOrPartition.code())
+    matches!(fate, Fate::Due { code, .. } if *code != ResponseError::UnknownTopicOrPartition.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_does_not_settle_an_answer_that_was_lost() {
+        let answer = |error_code| PartitionResponse {
+            topic: 0..0,
+            index: 0,
+            error_code,
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: -1,
+        };
+        let refused = Fate::LOST.answered(answer(NOT_LEADER_OR_FOLLOWER), true);
+        assert!(refused.in_doubt());
+        assert!(!refused.answered(answer(0), false).in_doubt());
+        // A refusal for good does not settle it either.
+        let denied = ResponseError::TopicAuthorizationFailed.code();
+        assert!(refused.answered(answer(denied), false).in_doubt());
+        let due = Fate::Due {
+            code: NOT_LEADER_OR_FOLLOWER,
+            in_doubt: false,
+        };
+        assert!(
+            !due.answered(answer(NOT_LEADER_OR_FOLLOWER), true)
+                .in_doubt()
+        );
+        assert!(due.answered(answer(REQUEST_TIMED_OUT), true).in_doubt());
+    }
 }

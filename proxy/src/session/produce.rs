@@ -222,7 +222,7 @@ impl Requests {
 
     /// Passes the frame on as it stands; acks=0 as acks=1, so that its end is seen.
     async fn direct(&mut self, head: Head, permit: Permit) -> Step<()> {
-        let ticket = self.connection.ticket(Some(permit));
+        let ticket = self.connection.direct_ticket(permit);
         let answer = if self.walked.acks == 0 {
             let body = &mut self.inbound.frame_mut(head)[head.body..];
             self.walked.set_acks(body, 1);
@@ -327,8 +327,8 @@ impl Requests {
     async fn forward(&mut self, head: Head, permit: Permit, homes: Homes) -> Step<()> {
         self.flush().await?;
         let frame: Bytes = self.inbound.take(head).freeze();
-        // Ends with this function: the request then counts as over for the client's newer connections.
-        let _seen = self.connection.ticket(None);
+        // Once it ends, the request counts as over for the client's newer connections.
+        let ticket = self.connection.forward_ticket(permit);
         let request = std::mem::take(&mut self.walked);
         let (acks, path, forwards) = (request.acks, self.path.clone(), self.forwards.clone());
         let forward = Forward {
@@ -352,9 +352,9 @@ impl Requests {
             }
         };
         if ambiguous {
-            drop(permit);
+            drop(ticket);
         } else {
-            permit.answered();
+            ticket.answered();
         }
         let refused = answers.iter().find(|one| one.error_code != 0);
         path.metrics.forwarded(match refused {

@@ -227,7 +227,7 @@ impl Requests {
         self.inbound.consume(head);
         if head.api_key == produce::API_KEY {
             // It was counted as seen; nobody waits for it.
-            drop(self.connection.ticket(None));
+            drop(self.connection.ticket());
         }
         self.answer(head, &body).await
     }

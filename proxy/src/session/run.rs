@@ -156,7 +156,13 @@ impl DataPath {
             own,
             sender,
         );
-        let ended = Box::pin(both(&mut requests, &mut responses, &connection)).await;
+        let ended = tokio::select! {
+            biased;
+            ended = Box::pin(both(&mut requests, &mut responses, &connection)) => ended,
+            () = connection.abandoned() => {
+                Ended::Unserved("a fence could not wait any longer for its Produce".into())
+            }
+        };
         if let Some(client) = &requests.client {
             self.clients.remove(client, &connection);
         }

@@ -17,4 +17,4 @@ mod prepare;
 mod run;
 
 pub(super) use prepare::judge;
-pub(super) use run::{MoveFailure, move_group, resume};
+pub(super) use run::{MoveFailure, move_group, resume, strike_unfinished};

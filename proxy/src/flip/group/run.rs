@@ -72,15 +72,13 @@ pub(in crate::flip) async fn move_group(
     let refused = |error: Error| MoveFailure::Refused(error.to_string());
     progress.step(&format!("{group}: prepare"));
     let prepared = prepare::prepare(deps, group, to).await.map_err(refused)?;
-    let record = GroupRecord {
-        home: from,
-        offsets_written: true,
-        former_members: Vec::new(),
-    };
+    let record = GroupRecord::prepared(from);
     if let Err(error) = put_group(&deps.store, Record::GroupPrepare, group, &record).await {
         if let Some(placeholder) = prepared.placeholder {
             placeholder.leave().await;
         }
+        // One copy may hold it.
+        strike(deps, group, from).await;
         return Err(refused(error));
     }
     progress.step(&format!("{group}: barrier"));
@@ -110,13 +108,36 @@ pub(in crate::flip) async fn move_group(
     };
     let group = desk.group.clone();
     tokio::spawn(desk.run(calls, inbox));
-    raise_barrier(deps, group, from, door, events);
+    raise_barrier(deps, group.clone(), from, door, events);
     match ended.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(why)) => Err(MoveFailure::Undone(why)),
+        Ok(Err(why)) => {
+            strike(deps, &group, from).await;
+            Err(MoveFailure::Undone(why))
+        }
         Err(_) => Err(MoveFailure::Undone(
             "the loop that moved the group ended early".to_owned(),
         )),
+    }
+}
+
+/// Strikes a move that came to nothing from the journal. Until that is written a start needs both copies.
+async fn strike(deps: &Deps, group: &str, home: Side) {
+    let began = Instant::now();
+    let back = GroupRecord::back(home);
+    while let Err(error) = put_group(&deps.store, Record::GroupBack, group, &back).await {
+        if began.elapsed() >= JOURNAL_MAX {
+            tracing::warn!(group, %error, "a move that was undone stays in the journal; the next start strikes it");
+            return;
+        }
+        tokio::time::sleep(JOURNAL_RETRY).await;
+    }
+}
+
+/// Strikes a move that an earlier process did not end. Called with what both copies say: neither holds the move.
+pub(in crate::flip) async fn strike_unfinished(deps: &Deps, group: &str, record: &GroupRecord) {
+    if record.moving && Side::BOTH.into_iter().all(|side| deps.store.holds(side)) {
+        strike(deps, group, record.home).await;
     }
 }
 
@@ -517,11 +538,7 @@ async fn journal(
     from: Side,
     former_members: Vec<String>,
 ) -> Result<(), String> {
-    let moved = GroupRecord {
-        home: from.other(),
-        offsets_written: true,
-        former_members,
-    };
+    let moved = GroupRecord::moved(from.other(), former_members);
     let began = Instant::now();
     let why = loop {
         match put_group(&deps.store, Record::GroupMove, group, &moved).await {
@@ -534,11 +551,7 @@ async fn journal(
     };
     // One copy may hold the move by now. Members may go on at the former home only once the journal says so; until
     // then they stay parked.
-    let back = GroupRecord {
-        home: from,
-        offsets_written: true,
-        former_members: Vec::new(),
-    };
+    let back = GroupRecord::back(from);
     while let Err(error) = put_group(&deps.store, Record::GroupBack, group, &back).await {
         tracing::error!(group, %error, "a move that failed cannot be struck from the journal yet");
         tokio::time::sleep(JOURNAL_RETRY).await;

@@ -238,7 +238,8 @@ impl Run<'_> {
             }
         });
         self.step("drain");
-        match drain.drained(self.deps.config.timing.drain).await {
+        let (clients, within) = (&self.deps.clients, self.deps.config.timing.drain);
+        match clients.drained(&drain, within).await {
             Some(route::Drained::Answered) => Drained::Answered,
             Some(route::Drained::WithLosses { .. }) => Drained::WithLosses,
             None => Drained::TimedOut,
@@ -274,12 +275,15 @@ impl Run<'_> {
         // As of the look at the source with which the proof began, so behind the fence.
         let topics = facts::topics(self.deps, &snapshot, self.route);
         let groups = groups.iter().map(|surveyed| surveyed.group.as_str());
+        // Also of requests that are parked: they are looked at before they park.
+        let foreign = self.deps.clients.foreign_producer_ids(self.route);
         match newcomer(
             &snapshot,
             self.route,
             self.to,
             &self.topics,
             &topics,
+            &foreign,
             groups,
         ) {
             Some(why) => Err(why),
@@ -289,17 +293,24 @@ impl Run<'_> {
 }
 
 /// What has appeared at the former home since the gate was asked. The proof is about the topics that were named then:
-/// records of another would stay behind, as would what another group has committed.
+/// records of another would stay behind, as would what another group has committed. A producer id that the former home
+/// gave out may be somebody else's at the new one.
 fn newcomer<'a>(
     snapshot: &Snapshot,
     route: RouteId,
     to: Side,
     proven: &[Arc<str>],
     topics: &[Arc<str>],
+    foreign: &[String],
     mut groups: impl Iterator<Item = &'a str>,
 ) -> Option<String> {
     if let Some(topic) = topics.iter().find(|topic| !proven.contains(topic)) {
         return Some(format!("topic {topic:?} appeared after the gate was asked"));
+    }
+    if let Some(producer) = foreign.first() {
+        return Some(format!(
+            "producer {producer} appeared after the gate was asked; a cluster gave its id out"
+        ));
     }
     let left_behind = |group: &str| {
         snapshot.table.group(group) == Some(route) && snapshot.group(group).home != to
@@ -324,20 +335,35 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let (proven, more) = (names(&["a"]), names(&["a", "b"]));
-        let mut found = |topics: &[Arc<str>], groups: &[&str], moved: Option<&str>| {
-            if let Some(group) = moved {
-                let place = GroupPlace {
-                    home: Side::Destination,
-                    desk: None,
-                };
-                Arc::make_mut(&mut snapshot.groups).insert(group.into(), place);
-            }
-            let groups = groups.iter().copied();
-            newcomer(&snapshot, route, Side::Destination, &proven, topics, groups)
-        };
-        assert_eq!(found(&proven, &["lockgate-instances"], None), None);
-        assert!(found(&more, &[], None).unwrap().contains("\"b\""));
-        assert!(found(&proven, &["g"], None).unwrap().contains("\"g\""));
-        assert_eq!(found(&proven, &["g"], Some("g")), None);
+        let mut found =
+            |topics: &[Arc<str>], foreign: &[String], groups: &[&str], moved: Option<&str>| {
+                if let Some(group) = moved {
+                    let place = GroupPlace {
+                        home: Side::Destination,
+                        desk: None,
+                    };
+                    Arc::make_mut(&mut snapshot.groups).insert(group.into(), place);
+                }
+                let groups = groups.iter().copied();
+                newcomer(
+                    &snapshot,
+                    route,
+                    Side::Destination,
+                    &proven,
+                    topics,
+                    foreign,
+                    groups,
+                )
+            };
+        assert_eq!(found(&proven, &[], &["lockgate-instances"], None), None);
+        assert!(found(&more, &[], &[], None).unwrap().contains("\"b\""));
+        assert!(found(&proven, &[], &["g"], None).unwrap().contains("\"g\""));
+        assert_eq!(found(&proven, &[], &["g"], Some("g")), None);
+        let foreign = ["10.0.0.1/app, id 4001".to_owned()];
+        assert!(
+            found(&proven, &foreign, &[], None)
+                .unwrap()
+                .contains("app, id 4001")
+        );
     }
 }

@@ -118,6 +118,38 @@ async fn a_lost_answer_is_told_to_the_drain() {
 }
 
 #[tokio::test]
+async fn sessions_that_hold_up_a_fence_are_closed_and_no_others() {
+    use super::broker::Say;
+    const UNREAD: usize = 32 << 20;
+    let world = World::start().await;
+    world.source.script(|seen| match seen.api_key {
+        PASS => Some(Say::Body(vec![0; UNREAD].into())),
+        0 if seen.body.windows(3).any(|name| name == b"\0\x01u") => Some(Say::Nothing),
+        _ => None,
+    });
+    let (mut stopped, mut other) = (
+        world.connect(Side::Source).await,
+        world.connect(Side::Source).await,
+    );
+    // Its Produce comes behind an answer that the client does not read.
+    stopped.send(PASS, 1, 1, b"x").await;
+    stopped.produce(2, -1, "t").await;
+    tokio::time::sleep(MOMENT).await;
+    let drain = world.fence();
+    // Under the new snapshot: no part of what is waited for.
+    other.produce(3, -1, "u").await;
+    world.source.until_seen(0, 1).await;
+    assert_eq!(drain.drained(MOMENT).await, None);
+    let drained = world.clients.drained(&drain, MOMENT).await;
+    assert!(matches!(drained, Some(Drained::WithLosses { .. })));
+    other.hears_nothing(MOMENT).await;
+    let drain = world.fence();
+    let drained = world.clients.drained(&drain, MOMENT).await;
+    assert!(matches!(drained, Some(Drained::WithLosses { .. })));
+    other.is_closed().await;
+}
+
+#[tokio::test]
 async fn a_new_connection_waits_for_the_requests_of_the_old_one() {
     use super::broker::{Say, written};
     let world = World::start().await;
