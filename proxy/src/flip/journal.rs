@@ -151,6 +151,18 @@ pub(super) async fn put_route(
     Ok(())
 }
 
+/// Strikes a route's flip that has ended.
+pub(super) async fn put_retired(store: &Store, route: &str, order: CopyOrder) -> Result<()> {
+    store.put(&retired(route), order).await?;
+    Record::Retired.written(route);
+    Ok(())
+}
+
+/// Open has written where the route is, and it may have been committed since: that record is left as it is.
+fn retired(route: &str) -> [(Key, Option<serde_json::Value>); 1] {
+    [(Key::new(Kind::Flip, route), None)]
+}
+
 /// Writes a group's record.
 pub(super) async fn put_group(
     store: &Store,
@@ -255,6 +267,14 @@ mod tests {
         assert!(!needs(&GroupRecord::back(Side::Source), &route));
         route.committed = true;
         assert!(!needs(&prepared, &route));
+    }
+
+    #[test]
+    fn the_end_of_a_flip_does_not_undo_a_commit() {
+        let commit = Key::new(Kind::Route, "r");
+        let written = retired("r");
+        assert!(written.iter().all(|(key, _)| *key != commit));
+        assert!(matches!(&written[..], [(key, None)] if key.kind == Kind::Flip));
     }
 
     #[test]

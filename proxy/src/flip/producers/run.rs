@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::machine::{Command, Drained, Event, Machine, Outcome};
 use crate::error;
 use crate::flip::facts;
-use crate::flip::journal::{FlipRecord, FlipStep, Record, RouteRecord, put_route};
+use crate::flip::journal::{FlipRecord, FlipStep, Record, RouteRecord, put_retired, put_route};
 use crate::flip::operation::Progress;
 use crate::flip::service::Deps;
 use crate::flip::survey::{self, Surveyed};
@@ -151,8 +151,10 @@ impl Run<'_> {
             }
             Command::JournalRetired => {
                 let order = CopyOrder::Enough(self.to);
-                let written = self.write(Record::Retired, self.open(), order).await;
-                Some(Event::RetireJournaled(written))
+                let written = put_retired(&self.deps.store, &self.name, order).await;
+                Some(Event::RetireJournaled(
+                    written.map_err(|error| error.to_string()),
+                ))
             }
             Command::JournalLift => {
                 self.step("lift");
