@@ -48,7 +48,8 @@ pub(super) fn home(snapshot: &Snapshot, topic: &str) -> Side {
 pub(super) fn shown(exchange: &Exchange<'_>, topic: &str) -> Side {
     let home = home(&exchange.snapshot, topic);
     let away = home.other();
-    // Before any flip nobody can be sticky on the destination, and after commit on neither; asking is a map lookup.
+    // Also once the route is committed: the sticky view holds until the connection closes, and a commit only sees to
+    // it that it does. Asking is a map lookup.
     if exchange.clients.is_sticky(exchange.client, topic, away) {
         away
     } else {

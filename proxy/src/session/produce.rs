@@ -293,7 +293,8 @@ impl Requests {
         let older = self.older(client);
         let wait = within(left(deadline), older.answered());
         if self.while_reading(self.when_gone(), wait).await?.is_none() {
-            // The broker itself judges the order of an idempotent client, and no other gets here.
+            // The broker itself judges the order of an idempotent client; another's, which the sticky view keeps on its
+            // old connection as long as it lasts, is not waited for any longer.
             tracing::debug!(side = %self.side, "older requests of a client did not end in time");
         }
         Ok(())
