@@ -1,8 +1,8 @@
-//! A relay on loopback between two parties, with switches: cut, slow down, stand still, refuse, and swallow the
-//! answer to a chosen request.
+//! A relay on loopback between two parties, with switches: cut, slow down, stand still, refuse, hold the answers to
+//! chosen requests and swallow them at a chosen moment.
 //!
-//! Requests and answers are read as frames, so a swallowed answer is exactly one answer: the other side has
-//! done its work, and the client never learns of it.
+//! Requests and answers are read as frames, so a swallowed answer is a whole answer: the other side has done its
+//! work, and the client never learns of it.
 
 mod relay;
 mod switches;

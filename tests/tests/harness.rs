@@ -15,6 +15,8 @@ use lockgate_tests::kafka::{Cluster, ClusterSpec, Pair};
 use lockgate_tests::logs::{compare_topic, read_records};
 
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Kafka's API key of Produce.
+const PRODUCE: i16 = 0;
 /// A little more than the `metadata.max.age.ms` of test clients.
 const METADATA_AGE: Duration = Duration::from_secs(11);
 
@@ -276,9 +278,10 @@ async fn a_swallowed_produce_answer_makes_an_idempotent_client_retry_without_a_d
     let clients = Clients::new(&history).unwrap();
     let bootstrap = relay.address().to_string();
     let spec = ProducerSpec::new("p", &bootstrap, "swallow", 1).ending_after(2_000);
+    relay.hold_answers(PRODUCE, "rdkafka");
     let producer = clients.producer(&Software::Librdkafka, &spec).unwrap();
-    relay.swallow_next_answer(3);
-    relay.wait_swallowed(1, DEADLINE).await.unwrap();
+    relay.wait_held(1, DEADLINE).await.unwrap();
+    relay.swallow_held();
     producer.wait_for_end(DEADLINE).await.unwrap();
     let reader = ConsumerSpec::new("c", &bootstrap, "swallow", "swallow");
     let reader = clients.consumer(&Software::Librdkafka, &reader).unwrap();

@@ -15,8 +15,16 @@ use super::switches::{Frame, Switches, Verdict};
 
 /// The largest frame that passes.
 const MAX_FRAME_BYTES: usize = 128 << 20;
-/// Requests sent and not yet answered, oldest first: API key, version, correlation id.
-type Outstanding = Arc<Mutex<VecDeque<(i16, i16, i32)>>>;
+/// Requests sent and not yet answered, oldest first.
+type Outstanding = Arc<Mutex<VecDeque<Asked>>>;
+
+/// What is remembered of a request.
+struct Asked {
+    api_key: i16,
+    api_version: i16,
+    correlation_id: i32,
+    client_id: String,
+}
 
 /// A relay on a loopback port; dropping it cuts all its connections.
 pub struct Relay {
@@ -92,32 +100,26 @@ impl Relay {
         self.switches.set_frozen(frozen);
     }
 
-    /// Drops the next answer to a request of this API key and cuts its connection.
-    pub fn swallow_next_answer(&self, api_key: i16) {
-        self.switches.swallow_next(api_key);
+    /// Keeps back every answer to a request of this API key from this client, until [`Relay::swallow_held`].
+    pub fn hold_answers(&self, api_key: i16, client_id: &str) {
+        self.switches.set_hold(api_key, client_id);
     }
 
-    /// How many answers were swallowed.
-    #[must_use]
-    pub fn swallowed(&self) -> u64 {
-        self.switches.swallowed()
-    }
-
-    /// Waits until `count` answers were swallowed.
+    /// Waits until `count` answers were held.
     ///
     /// # Errors
     /// When that does not happen in time.
-    pub async fn wait_swallowed(&self, count: u64, deadline: Duration) -> Result<()> {
-        let waited = tokio::time::timeout(deadline, self.switches.wait_swallowed(count)).await;
-        waited.with_context(|| {
-            format!(
-                "{} of {count} answers swallowed after {deadline:?}",
-                self.swallowed()
-            )
-        })
+    pub async fn wait_held(&self, count: u64, deadline: Duration) -> Result<()> {
+        let waited = tokio::time::timeout(deadline, self.switches.wait_held(count)).await;
+        waited.with_context(|| format!("{self:?} holds no {count} answers after {deadline:?}"))
     }
 
-    /// Asks `predicate` about every frame from now on; it may pass or cut.
+    /// Drops the answers held, cuts their connections, and holds no more.
+    pub fn swallow_held(&self) {
+        self.switches.swallow_held();
+    }
+
+    /// Asks `predicate` about every frame from now on; it may pass, hold or cut.
     pub fn judge_with(&self, predicate: impl FnMut(&Frame<'_>) -> Verdict + Send + 'static) {
         self.switches.set_predicate(Some(Box::new(predicate)));
     }
@@ -169,25 +171,22 @@ async fn requests(
 ) -> Result<()> {
     loop {
         let bytes = read_frame(&mut from).await?;
-        let [k0, k1, v0, v1, c0, c1, c2, c3, ..] = bytes[4..] else {
+        let Some(asked) = Asked::read(&bytes[4..]) else {
             bail!("a request without a header")
         };
-        let (api_key, api_version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
-        let correlation_id = i32::from_be_bytes([c0, c1, c2, c3]);
         switches.wait_turn().await;
-        let frame = Frame {
-            is_answer: false,
-            api_key,
-            api_version,
-            correlation_id,
-            bytes: &bytes[4..],
-        };
+        let frame = asked.frame(false, &bytes);
+        let swallows = switches.swallows();
         let verdict = switches.judge(&frame);
+        if verdict == Verdict::Hold {
+            switches.stay_held(swallows).await;
+            return Ok(());
+        }
         if verdict != Verdict::Cut {
             outstanding
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push_back((api_key, api_version, correlation_id));
+                .push_back(asked);
             to.write_all(&bytes).await?;
         }
         if verdict != Verdict::Pass {
@@ -208,18 +207,18 @@ async fn answers(
             bail!("an answer without a header")
         };
         let correlation_id = i32::from_be_bytes([c0, c1, c2, c3]);
-        let Some((api_key, api_version)) = take_request(outstanding, correlation_id) else {
+        let Some(asked) = take_request(outstanding, correlation_id) else {
             bail!("an answer to no request: {correlation_id}")
         };
         switches.wait_turn().await;
-        let frame = Frame {
-            is_answer: true,
-            api_key,
-            api_version,
-            correlation_id,
-            bytes: &bytes[4..],
-        };
+        let frame = asked.frame(true, &bytes);
+        // Taken before the verdict: a swallow between the two is then not missed.
+        let swallows = switches.swallows();
         let verdict = switches.judge(&frame);
+        if verdict == Verdict::Hold {
+            switches.stay_held(swallows).await;
+            return Ok(());
+        }
         if verdict != Verdict::Cut {
             to.write_all(&bytes).await?;
         }
@@ -230,14 +229,44 @@ async fn answers(
 }
 
 /// The request an answer belongs to. Older ones that are skipped had no answer (acks=0).
-fn take_request(outstanding: &Outstanding, correlation_id: i32) -> Option<(i16, i16)> {
+fn take_request(outstanding: &Outstanding, correlation_id: i32) -> Option<Asked> {
     let mut outstanding = outstanding.lock().unwrap_or_else(PoisonError::into_inner);
-    while let Some((api_key, api_version, asked)) = outstanding.pop_front() {
-        if asked == correlation_id {
-            return Some((api_key, api_version));
+    while let Some(asked) = outstanding.pop_front() {
+        if asked.correlation_id == correlation_id {
+            return Some(asked);
         }
     }
     None
+}
+
+impl Asked {
+    /// Reads the header of a request; its client id stands at the same place in every version.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some([*bytes.get(at)?, *bytes.get(at + 1)?]);
+        let number = bytes.get(4..8)?.try_into().ok()?;
+        // Null is -1.
+        let length = word(8).map_or(-1, i16::from_be_bytes);
+        let client_id = usize::try_from(length).ok();
+        let client_id = client_id.and_then(|length| bytes.get(10..10 + length));
+        Some(Self {
+            api_key: i16::from_be_bytes(word(0)?),
+            api_version: i16::from_be_bytes(word(2)?),
+            correlation_id: i32::from_be_bytes(number),
+            client_id: String::from_utf8_lossy(client_id.unwrap_or_default()).into_owned(),
+        })
+    }
+
+    /// The request, or its answer, as predicates see it; `bytes` begin with the frame's length.
+    fn frame<'a>(&'a self, is_answer: bool, bytes: &'a [u8]) -> Frame<'a> {
+        Frame {
+            is_answer,
+            api_key: self.api_key,
+            api_version: self.api_version,
+            correlation_id: self.correlation_id,
+            client_id: &self.client_id,
+            bytes: &bytes[4..],
+        }
+    }
 }
 
 /// A whole frame, its length included.
@@ -294,16 +323,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_answer_to_the_chosen_key_is_swallowed() {
+    async fn only_answers_to_the_chosen_key_are_held_and_swallowed() {
+        let second = Duration::from_secs(1);
         let relay = Relay::start(echo().await).await.unwrap();
         let mut stream = TcpStream::connect(relay.address()).await.unwrap();
-        relay.swallow_next_answer(0);
+        relay.hold_answers(0, "");
         assert_eq!(ask(&mut stream, 3, 1).await, Some(1));
-        assert_eq!(ask(&mut stream, 0, 2).await, None);
-        relay
-            .wait_swallowed(1, Duration::from_secs(1))
-            .await
-            .unwrap();
+        let (answer, ()) = tokio::join!(ask(&mut stream, 0, 2), async {
+            relay.wait_held(1, second).await.unwrap();
+            relay.swallow_held();
+        });
+        assert_eq!(answer, None);
         let mut stream = TcpStream::connect(relay.address()).await.unwrap();
         assert_eq!(ask(&mut stream, 0, 2).await, Some(2));
     }

@@ -1,11 +1,10 @@
 //! What a relay does with what passes.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// A frame on its way, as a predicate sees it.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +17,8 @@ pub struct Frame<'a> {
     pub api_version: i16,
     /// The correlation id.
     pub correlation_id: i32,
+    /// Who asked.
+    pub client_id: &'a str,
     /// The frame without its length.
     pub bytes: &'a [u8],
 }
@@ -31,6 +32,9 @@ pub enum Verdict {
     Cut,
     /// It goes on, then the connection is cut on both sides.
     PassAndCut,
+    /// It is kept back, and with it all behind it, until the relay swallows what it holds; then the connection is
+    /// cut on both sides.
+    Hold,
 }
 
 type Predicate = Box<dyn FnMut(&Frame<'_>) -> Verdict + Send>;
@@ -41,9 +45,9 @@ pub(super) struct Switches {
     delay_us: AtomicU64,
     frozen: watch::Sender<bool>,
     cuts: watch::Sender<u64>,
-    swallow: Mutex<VecDeque<i16>>,
-    swallowed: AtomicU64,
-    happened: Notify,
+    hold: Mutex<Option<(i16, String)>>,
+    held: watch::Sender<u64>,
+    swallows: watch::Sender<u64>,
     predicate: Mutex<Option<Predicate>>,
 }
 
@@ -54,9 +58,9 @@ impl Switches {
             delay_us: AtomicU64::new(0),
             frozen: watch::Sender::new(false),
             cuts: watch::Sender::new(0),
-            swallow: Mutex::new(VecDeque::new()),
-            swallowed: AtomicU64::new(0),
-            happened: Notify::new(),
+            hold: Mutex::new(None),
+            held: watch::Sender::new(0),
+            swallows: watch::Sender::new(0),
             predicate: Mutex::new(None),
         }
     }
@@ -86,27 +90,36 @@ impl Switches {
         self.cuts.subscribe()
     }
 
-    pub(super) fn swallow_next(&self, api_key: i16) {
-        lock(&self.swallow).push_back(api_key);
+    pub(super) fn set_hold(&self, api_key: i16, client_id: &str) {
+        *lock(&self.hold) = Some((api_key, client_id.to_owned()));
     }
 
-    pub(super) fn swallowed(&self) -> u64 {
-        self.swallowed.load(Ordering::Acquire)
+    /// Swallows the answers held at this moment and holds no more.
+    pub(super) fn swallow_held(&self) {
+        *lock(&self.hold) = None;
+        self.swallows.send_modify(|count| *count += 1);
     }
 
     pub(super) fn set_predicate(&self, predicate: Option<Predicate>) {
         *lock(&self.predicate) = predicate;
     }
 
-    /// Waits until at least `count` answers were swallowed.
-    pub(super) async fn wait_swallowed(&self, count: u64) {
-        loop {
-            let happened = self.happened.notified();
-            if self.swallowed() >= count {
-                return;
-            }
-            happened.await;
-        }
+    /// Waits until at least `count` answers were held.
+    pub(super) async fn wait_held(&self, count: u64) {
+        let mut held = self.held.subscribe();
+        // The sender lives as long as this call's `self`.
+        let _ = held.wait_for(|held| *held >= count).await;
+    }
+
+    /// Keeps the caller's answer until what is held is swallowed.
+    pub(super) async fn stay_held(&self, mut swallows: watch::Receiver<u64>) {
+        self.held.send_modify(|count| *count += 1);
+        let _ = swallows.changed().await;
+    }
+
+    /// Hears of every swallow from now on.
+    pub(super) fn swallows(&self) -> watch::Receiver<u64> {
+        self.swallows.subscribe()
     }
 
     /// Holds the caller while the relay is frozen, then for its delay.
@@ -120,20 +133,17 @@ impl Switches {
     }
 
     pub(super) fn judge(&self, frame: &Frame<'_>) -> Verdict {
-        if frame.is_answer && self.take_swallow(frame.api_key) {
-            self.swallowed.fetch_add(1, Ordering::AcqRel);
-            self.happened.notify_waiters();
-            return Verdict::Cut;
+        let hold = lock(&self.hold);
+        let wanted = |(api_key, client_id): &(i16, String)| {
+            *api_key == frame.api_key && client_id == frame.client_id
+        };
+        if frame.is_answer && hold.as_ref().is_some_and(wanted) {
+            return Verdict::Hold;
         }
+        drop(hold);
         lock(&self.predicate)
             .as_mut()
             .map_or(Verdict::Pass, |predicate| predicate(frame))
-    }
-
-    fn take_swallow(&self, api_key: i16) -> bool {
-        let mut swallow = lock(&self.swallow);
-        let place = swallow.iter().position(|wanted| *wanted == api_key);
-        place.is_some_and(|place| swallow.remove(place).is_some())
     }
 }
 
