@@ -1,8 +1,7 @@
 //! The harness tested on a real pair of clusters: clients of both libraries, the checker, planted faults, the
 //! log comparison, and what happens when brokers die.
 
-// Timings go to whoever runs this with `--nocapture`.
-#![allow(clippy::print_stderr)]
+#![expect(clippy::print_stderr, reason = "timings, for whoever runs this with `--nocapture`")]
 
 use std::time::{Duration, Instant};
 

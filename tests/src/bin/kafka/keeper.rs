@@ -133,7 +133,7 @@ fn running_keeper(pid_file: &Path) -> Option<u32> {
 }
 
 /// Prints a line.
-#[allow(clippy::print_stdout)]
+#[expect(clippy::print_stdout, reason = "what a program for people says goes to stdout")]
 pub(crate) fn say(line: &str) {
     println!("{line}");
 }
