@@ -83,7 +83,10 @@ pub fn program(name: &str, variable: &str) -> Result<PathBuf> {
 }
 
 /// Fixtures that live in statics are never dropped; their folders are removed when the process exits.
-#[expect(unsafe_code, reason = "a system call that the standard library does not offer")]
+#[expect(
+    unsafe_code,
+    reason = "a system call that the standard library does not offer"
+)]
 fn remove_at_exit() {
     extern "C" fn remove_own() {
         let own = format!("{PREFIX}{}-", std::process::id());
@@ -125,7 +128,10 @@ fn sweep(base: &Path) {
     }
 }
 
-#[expect(unsafe_code, reason = "a system call that the standard library does not offer")]
+#[expect(
+    unsafe_code,
+    reason = "a system call that the standard library does not offer"
+)]
 fn free_bytes(path: &Path) -> u64 {
     use std::os::unix::ffi::OsStrExt;
     let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else {

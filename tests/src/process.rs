@@ -248,7 +248,10 @@ impl Drop for Process {
 }
 
 /// Sends `signal` to the process group of `pid`, which this module made its leader.
-#[expect(unsafe_code, reason = "a system call that the standard library does not offer")]
+#[expect(
+    unsafe_code,
+    reason = "a system call that the standard library does not offer"
+)]
 pub fn signal_group(pid: u32, signal: Signal) {
     // SAFETY: kill(2) takes two integers and touches no memory of ours.
     unsafe { libc::kill(-(pid as libc::pid_t), signal.number()) };
@@ -308,7 +311,10 @@ fn spawn_on_lasting_thread(mut command: Command) -> Result<std::process::Child> 
 }
 
 /// Asks the kernel to kill the child when the spawning thread ends.
-#[expect(unsafe_code, reason = "a system call that the standard library does not offer")]
+#[expect(
+    unsafe_code,
+    reason = "a system call that the standard library does not offer"
+)]
 fn die_with_parent(command: &mut Command) {
     let parent = std::process::id();
     // SAFETY: between fork and exec only prctl, getppid and _exit are called; all are async-signal-safe.
@@ -325,7 +331,10 @@ fn die_with_parent(command: &mut Command) {
 }
 
 /// Gives a command a session of its own, so that it outlives this process and its terminal.
-#[expect(unsafe_code, reason = "a system call that the standard library does not offer")]
+#[expect(
+    unsafe_code,
+    reason = "a system call that the standard library does not offer"
+)]
 pub fn detach(command: &mut Command) {
     // SAFETY: between fork and exec only setsid is called, which is async-signal-safe.
     unsafe {

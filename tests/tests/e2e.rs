@@ -8,6 +8,8 @@ mod fixture;
 
 #[path = "e2e/crossing.rs"]
 mod crossing;
+#[path = "e2e/holes.rs"]
+mod holes;
 #[path = "e2e/hostile.rs"]
 mod hostile;
 #[path = "e2e/instances.rs"]

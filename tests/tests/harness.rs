@@ -1,7 +1,10 @@
 //! The harness tested on a real pair of clusters: clients of both libraries, the checker, planted faults, the
 //! log comparison, and what happens when brokers die.
 
-#![expect(clippy::print_stderr, reason = "timings, for whoever runs this with `--nocapture`")]
+#![expect(
+    clippy::print_stderr,
+    reason = "timings, for whoever runs this with `--nocapture`"
+)]
 
 use std::time::{Duration, Instant};
 

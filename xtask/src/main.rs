@@ -138,7 +138,10 @@ fn build_policies(workspace: &Workspace) -> Result<()> {
 }
 
 /// The one place that prints: this is a program for people.
-#[expect(clippy::print_stdout, reason = "what a program for people says goes to stdout")]
+#[expect(
+    clippy::print_stdout,
+    reason = "what a program for people says goes to stdout"
+)]
 fn say(line: &str) {
     println!("{line}");
 }

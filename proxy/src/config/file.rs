@@ -115,12 +115,14 @@ pub(super) struct TopicsFile {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ParityFile {
     pub(super) max_filler_records: u64,
+    pub(super) max_markers: u64,
 }
 
 impl Default for ParityFile {
     fn default() -> Self {
         Self {
             max_filler_records: 100_000_000,
+            max_markers: 10_000_000,
         }
     }
 }

@@ -105,6 +105,8 @@ pub struct TopicConfig {
     pub min_insync_replicas: Option<i16>,
     /// Over this many filler records per partition, alignment is refused.
     pub max_filler_records: u64,
+    /// Over this many offsets without a record in one place, a partition stops.
+    pub max_markers: u64,
 }
 
 /// Every wait that an operator may have reason to change.

@@ -39,6 +39,7 @@ pub(super) fn resolve(file: ConfigFile, folder: &Path) -> Result<Config, String>
             replication_factor: file.topics.replication_factor,
             min_insync_replicas: file.topics.min_insync_replicas,
             max_filler_records: file.parity.max_filler_records,
+            max_markers: file.parity.max_markers,
         },
         timing: timing(&file.timing)?,
     })

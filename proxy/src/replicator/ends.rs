@@ -1,14 +1,14 @@
 //! Where the destination's log really ends, and whether what stands there is the source's: resume by content, not by
 //! memory (DESIGN section 4).
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use lockgate_wire::batch::{Batch, BatchView, Batches, attributes, next_sequence};
 use sha2::{Digest, Sha256};
 
-use super::engine::{Inspected, LinkStamp};
+use super::engine::{Inspected, LOOK_BACK_MAX, LinkStamp};
 use super::fetch::read_once;
 use super::link::{Link, Shared};
 use super::produce::PRODUCE_TIMEOUT;
@@ -21,6 +21,8 @@ use crate::words::TopicPartition;
 const RECOGNISED: Duration = Duration::from_secs(12 * 3600);
 /// How long the next look waits where the end moved, or where the high watermark is behind it.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How much further each step looks back from an end for a batch of records.
+const LOOK_BACK_FACTOR: i64 = 8;
 /// How long it waits after an error.
 const BACKOFF: Duration = Duration::from_millis(500);
 
@@ -57,10 +59,12 @@ async fn look(shared: &Shared, link: &Link, newest: Option<i64>) -> Result<Inspe
     let at = &link.at;
     let newest = match newest {
         Some(newest) => Some(newest),
-        None => tail(destination, at, None)
-            .await?
-            .1
-            .map(|tail| tail.max_timestamp),
+        None => {
+            let only = std::slice::from_ref(at);
+            let end = destination.list_offsets(only, OffsetAt::HighWatermark);
+            let tail = tail(destination, at, end.await?[at]).await?;
+            tail.map(|tail| tail.max_timestamp)
+        }
     };
     let wait = settle_for(shared.config.timing.settle, newest);
     let end = settled_end(destination, at, wait).await?;
@@ -69,6 +73,7 @@ async fn look(shared: &Shared, link: &Link, newest: Option<i64>) -> Result<Inspe
         return Err(Error::refused(reason));
     }
     let own = shared.journal.link(at)?;
+    let has_records = compared.tail.is_some();
     let stamp = compared
         .tail
         .filter(|tail| own.is_some_and(|own| own.get() == tail.producer_id))
@@ -83,6 +88,7 @@ async fn look(shared: &Shared, link: &Link, newest: Option<i64>) -> Result<Inspe
     Ok(Inspected {
         end,
         source_end,
+        has_records,
         stamp,
     })
 }
@@ -123,10 +129,15 @@ pub(super) async fn settled_end(
     }
 }
 
-/// The last batch below an end.
+/// One batch of a log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tail {
     base: i64,
+    last: i64,
+    records: i32,
+    is_control: bool,
+    /// The cleaner has rewritten it.
+    is_cleaned: bool,
     producer_id: i64,
     next_sequence: i32,
     max_timestamp: i64,
@@ -136,89 +147,137 @@ pub(super) struct Tail {
 /// What [`compare`] found.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
-    /// The destination's last batch; none where it has none.
+    /// The destination's last batch of records; none where it has none.
     tail: Option<Tail>,
     /// Why the two logs are not the same there.
     pub(super) differs: Option<String>,
 }
 
-/// Compares the batch below `end` on both sides. Nothing to compare is no difference: the destination is empty, or
-/// the source has deleted the batch.
+/// Compares the last batch of records below `end` on both sides. Nothing to compare is no difference: the destination
+/// is empty, or the source has deleted or compacted the batch away.
 pub(super) async fn compare(shared: &Shared, at: &TopicPartition, end: i64) -> Result<Compared> {
-    let (_, tail) = tail(&shared.clusters.destination, at, Some(end)).await?;
-    let Some(copy) = tail else {
-        return Ok(Compared::default());
-    };
-    let source = &shared.clusters.source;
+    let tail = tail(&shared.clusters.destination, at, end).await?;
+    let differs = difference(&shared.clusters.source, at, end, tail.as_ref()).await?;
+    Ok(Compared { tail, differs })
+}
+
+async fn difference(
+    source: &Cluster,
+    at: &TopicPartition,
+    end: i64,
+    copy: Option<&Tail>,
+) -> Result<Option<String>> {
     let only = [at.clone()];
     let start = source.list_offsets(&only, OffsetAt::LogStart).await?[at];
     if start >= end {
-        return Ok(Compared {
-            tail: Some(copy),
-            differs: None,
-        });
+        return Ok(None);
     }
     let source_end = source.true_ends(&only).await?[at].offset;
-    let differs = if source_end < end {
-        Some(format!(
+    if source_end < end {
+        return Ok(Some(format!(
             "diverged: the source ends at offset {source_end}, the destination at {end}"
-        ))
-    } else {
-        let records = read_once(source, at, (end - 1).max(start)).await?;
-        let original = batch_below(&records, end).ok_or_else(|| not_there(source, at, end))?;
-        (original.digest != copy.digest).then(|| {
-            format!(
-                "diverged: the batch that ends at offset {} is not the same on both sides (source from {}, destination from {})",
-                end - 1,
-                original.base,
-                copy.base
-            )
-        })
+        )));
+    }
+    let Some(copy) = copy.filter(|copy| copy.last >= start) else {
+        return Ok(None);
     };
-    Ok(Compared {
-        tail: Some(copy),
-        differs,
-    })
+    let original = batch_with(source, at, copy.last).await?;
+    let differing = original.filter(|original| !original.is_origin_of(copy));
+    Ok(differing.map(|original| {
+        format!(
+            "diverged: the batch that ends at offset {} is not the same on both sides (source from {}, destination from {})",
+            copy.last, original.base, copy.base
+        )
+    }))
 }
 
-/// A log's end (its true end unless given) and the batch below it.
-async fn tail(
+/// The last batch of records below `end` in a log that a link fills: markers are looked past.
+async fn tail(cluster: &Cluster, at: &TopicPartition, end: i64) -> Result<Option<Tail>> {
+    let only = [at.clone()];
+    let start = cluster.list_offsets(&only, OffsetAt::LogStart).await?[at];
+    let (mut to, mut span) = (end, 1);
+    while start < to {
+        let from = start.max(end.saturating_sub(span));
+        let found = last_batch(cluster, at, from..to).await?;
+        if found.is_some() || span >= LOOK_BACK_MAX {
+            return Ok(found);
+        }
+        (to, span) = (from, span * LOOK_BACK_FACTOR);
+    }
+    Ok(None)
+}
+
+/// The last batch of records that begins or ends within these offsets, which all exist.
+async fn last_batch(
     cluster: &Cluster,
     at: &TopicPartition,
-    end: Option<i64>,
-) -> Result<(i64, Option<Tail>)> {
-    let only = [at.clone()];
-    let end = match end {
-        Some(end) => end,
-        None => cluster.list_offsets(&only, OffsetAt::HighWatermark).await?[at],
-    };
-    let start = cluster.list_offsets(&only, OffsetAt::LogStart).await?[at];
-    if start >= end {
-        return Ok((end, None));
+    offsets: Range<i64>,
+) -> Result<Option<Tail>> {
+    let mut next = offsets.start;
+    let mut last = None;
+    while next < offsets.end {
+        let records = read_once(cluster, at, next).await?;
+        let before = next;
+        for batch in Batches::new(&records) {
+            let Ok(Batch::Whole(batch)) = batch else {
+                break;
+            };
+            if batch.base_offset() >= offsets.end {
+                // Everything in between was compacted away.
+                next = offsets.end;
+                break;
+            }
+            if !batch.is_control() && batch.record_count() > 0 {
+                last = Some(Tail::of(batch));
+            }
+            next = next.max(batch.next_offset());
+        }
+        if next == before {
+            // The high watermark of a new leader lags for a moment; the next try sees the batch.
+            let what = format!("the batch of {at} at offset {next} is not readable yet");
+            return Err(Error::new(cluster.side(), Kind::TimedOut, what));
+        }
     }
-    let records = read_once(cluster, at, end - 1).await?;
-    let tail = batch_below(&records, end).ok_or_else(|| not_there(cluster, at, end))?;
-    Ok((end, Some(tail)))
+    Ok(last)
 }
 
-fn not_there(cluster: &Cluster, at: &TopicPartition, end: i64) -> Error {
-    // The high watermark of a new leader lags for a moment; the next try sees the batch.
-    let what = format!("the batch of {at} below offset {end} is not readable yet");
-    Error::new(cluster.side(), Kind::TimedOut, what)
+/// The batch that contains `offset`, if the log still has one.
+async fn batch_with(cluster: &Cluster, at: &TopicPartition, offset: i64) -> Result<Option<Tail>> {
+    let records = read_once(cluster, at, offset).await?;
+    let mut batches = Batches::new(&records).filter_map(|batch| match batch {
+        Ok(Batch::Whole(batch)) if batch.last_offset() >= offset => Some(batch),
+        _ => None,
+    });
+    let Some(batch) = batches.next() else {
+        let what = format!("the batch of {at} at offset {offset} is not readable yet");
+        return Err(Error::new(cluster.side(), Kind::TimedOut, what));
+    };
+    Ok(batch.offsets().contains(&offset).then(|| Tail::of(batch)))
 }
 
-/// The batch whose last offset is `end - 1`, or the one that spans it: then the digests differ by their bases.
-fn batch_below(records: &Bytes, end: i64) -> Option<Tail> {
-    Batches::new(records).find_map(|batch| match batch {
-        Ok(Batch::Whole(batch)) if batch.offsets().contains(&(end - 1)) => Some(Tail {
+impl Tail {
+    fn of(batch: BatchView<'_>) -> Self {
+        Self {
             base: batch.base_offset(),
+            last: batch.last_offset(),
+            records: batch.record_count(),
+            is_control: batch.is_control(),
+            is_cleaned: batch.has_delete_horizon(),
             producer_id: batch.producer_id().get(),
-            next_sequence: next_sequence(batch.base_sequence().max(0), batch.record_count()),
+            // As the broker counts it: compaction takes records, not sequences.
+            next_sequence: next_sequence(batch.last_sequence().max(0), 1),
             max_timestamp: batch.max_timestamp(),
             digest: digest(batch),
-        }),
-        _ => None,
-    })
+        }
+    }
+
+    /// Whether this, of the source, is what `copy` was made from. A batch that the cleaner of either side has thinned
+    /// or given a delete horizon says nothing any more: its base timestamp and all that is relative to it are others.
+    fn is_origin_of(&self, copy: &Self) -> bool {
+        let same_place = (self.base, self.last) == (copy.base, copy.last) && !self.is_control;
+        let cleaned = self.records != copy.records || self.is_cleaned || copy.is_cleaned;
+        (same_place && cleaned) || self.digest == copy.digest
+    }
 }
 
 /// SHA-256 over what a copy keeps: offsets, codec, timestamps, count and the records themselves.
@@ -232,4 +291,38 @@ fn digest(batch: BatchView<'_>) -> [u8; 32] {
     hash.update(batch.record_count().to_be_bytes());
     hash.update(batch.payload());
     hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use lockgate_wire::batch::BatchMut;
+    use lockgate_wire::records::{BatchSpec, NewRecord, batch};
+
+    use super::*;
+
+    fn tail(records: usize, attributes: i16, value: &str) -> Tail {
+        let record = NewRecord {
+            value: Some(value.as_bytes()),
+            ..NewRecord::default()
+        };
+        let bytes = batch(&vec![record; records], BatchSpec::default()).unwrap();
+        let mut bytes = BytesMut::from(&bytes[..]);
+        let mut batch = BatchMut::new(&mut bytes).unwrap();
+        batch.set_attributes(attributes, 0);
+        Tail::of(batch.view())
+    }
+
+    #[test]
+    fn a_batch_that_a_cleaner_has_rewritten_says_nothing() {
+        let copy = tail(2, 0, "a");
+        assert!(tail(2, 0, "a").is_origin_of(&copy));
+        assert!(!tail(2, 0, "b").is_origin_of(&copy));
+        assert!(!tail(3, 0, "a").is_origin_of(&copy));
+        // `MemoryRecords.filterTo` gives a batch with tombstones a delete horizon, on each replica another one.
+        assert!(tail(2, attributes::DELETE_HORIZON, "b").is_origin_of(&copy));
+        assert!(copy.is_origin_of(&tail(2, attributes::DELETE_HORIZON, "b")));
+        let marker = attributes::CONTROL | attributes::DELETE_HORIZON;
+        assert!(!tail(2, marker, "b").is_origin_of(&copy));
+    }
 }

@@ -4,95 +4,41 @@
 //!
 //! The rules it keeps (DESIGN section 4): at most one unresolved write; every answer's base offset is the planned
 //! one; after an ambiguous answer nothing is sent before the destination's end was inspected, and what is resent is
-//! the same bytes; only ids that Lockgate issued to clients are kept, everything else carries the link's own id.
+//! the same bytes; only ids that Lockgate issued to clients are kept, everything else carries the link's own id; every
+//! offset at which consumers see nothing is taken by a marker.
 //!
 //! What a batch costs: one look at its 61 header bytes when it is fetched (it stays a slice of the answer it came
 //! in), one copy of its bytes when it is stamped, and a checksum over 80 header bytes. Nothing is decompressed.
 
-use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
-use lockgate_wire::batch::{
-    Batch, BatchView, Batches, Rewrite, Stamp, attributes, next_sequence, passthrough,
-};
+use lockgate_wire::WireError;
+use lockgate_wire::batch::{Batch, BatchView, Batches, Rewrite, Stamp, next_sequence, passthrough};
 use lockgate_wire::producer_id::{ProducerId, ProducerIdKind};
 
 use super::lag::Lag;
+use committed::Committed;
+use queue::{Item, Queue};
+
+mod words;
+
+mod admit;
+mod committed;
+mod queue;
+
+pub(super) use committed::Aborted;
+pub(super) use words::{Inspected, LinkStamp, Outcome, State, Write};
 
 /// Bytes of one partition that may wait to be written; over it the partition is not fetched.
 pub(super) const QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Offsets of one partition that may wait for markers; over it the partition is not fetched.
+pub(super) const QUEUE_HOLES_MAX: i64 = 100_000;
+/// How far below the destination's end a batch of records is looked for: longer stretches of nothing but markers are
+/// taken for what follows records.
+pub(super) const LOOK_BACK_MAX: i64 = 1 << 18;
 /// How long a refused write waits before it is tried again, milliseconds.
 pub(super) const RETRY_AFTER_MS: u64 = 200;
-
-/// Where a link stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum State {
-    /// Its topic is being made.
-    Provisioning,
-    /// Filler is written and deleted.
-    Aligning,
-    /// The destination's end must be read before anything is sent.
-    Inspecting,
-    /// Batches are copied.
-    Copying,
-    /// At rest for a flip.
-    Sealed,
-    /// The other cluster is the home.
-    Retired,
-    /// For the operator, with the reason.
-    Stopped(String),
-}
-
-/// The link's own producer id and the sequence of its next record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LinkStamp {
-    pub(super) id: ProducerId,
-    pub(super) next_sequence: i32,
-}
-
-/// One batch on its way to the destination.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Write {
-    /// The offset that the answer must name.
-    pub(super) base: i64,
-    /// How many offsets it takes.
-    pub(super) records: i64,
-    /// Stamped; a resend is these bytes again.
-    pub(super) bytes: Bytes,
-    /// The newest timestamp in it: brokers forget producer ids by this.
-    pub(super) max_timestamp: i64,
-}
-
-/// What became of a write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Acknowledged at this base offset.
-    Written(i64),
-    /// Certainly not appended; the same bytes may be sent again.
-    Refused,
-    /// Refused for good.
-    Fatal(String),
-    /// It may have been appended.
-    Unknown,
-}
-
-/// What an inspection of the destination found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Inspected {
-    /// The true end, which stood still and equals the high watermark.
-    pub(super) end: i64,
-    /// The source's high watermark, so that the lag is known before the first fetch.
-    pub(super) source_end: i64,
-    /// The stamp that continues the link's journaled id, if the last batch bears it.
-    pub(super) stamp: Option<LinkStamp>,
-}
-
-/// A batch that was fetched and waits.
-#[derive(Debug, Clone)]
-struct Fetched {
-    base: i64,
-    bytes: Bytes,
-}
 
 /// One link.
 #[derive(Debug)]
@@ -105,8 +51,13 @@ pub(super) struct Engine {
     /// The offset that the destination gets next.
     acknowledged: i64,
     source_start: i64,
-    queue: VecDeque<Fetched>,
-    queued_bytes: usize,
+    queue: Queue,
+    /// Records were copied since the alignment.
+    copied: bool,
+    /// Offsets without a record that one hole may have.
+    hole_max: i64,
+    /// The producer epoch of the next markers: a late copy of older ones is then refused.
+    marker_epoch: i16,
     /// The batch that was stamped and is not acknowledged yet.
     writing: Option<Write>,
     in_flight: bool,
@@ -120,15 +71,18 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new() -> Self {
+    /// `hole_max` bounds how many offsets without a record are filled in one place.
+    pub(super) fn new(hole_max: i64) -> Self {
         Self {
             state: State::Provisioning,
             refused: false,
             next: 0,
             acknowledged: 0,
             source_start: 0,
-            queue: VecDeque::new(),
-            queued_bytes: 0,
+            queue: Queue::default(),
+            copied: false,
+            hole_max,
+            marker_epoch: 0,
             writing: None,
             in_flight: false,
             retry_at_ms: 0,
@@ -150,7 +104,7 @@ impl Engine {
 
     /// Bytes fetched and not yet written.
     pub(super) fn pending_bytes(&self) -> usize {
-        self.queued_bytes + self.writing.as_ref().map_or(0, |write| write.bytes.len())
+        self.queue.bytes() + self.writing.as_ref().map_or(0, |write| write.bytes.len())
     }
 
     /// The topic exists and filler is being written.
@@ -207,20 +161,23 @@ impl Engine {
     /// Where to fetch from, and the token that the answer must bear. None while the queue is full or nothing may be
     /// copied.
     pub(super) fn fetch_wanted(&self) -> Option<(i64, u64)> {
-        (self.state == State::Copying && self.queued_bytes < QUEUE_BYTES_MAX)
+        (self.state == State::Copying && !self.is_full())
             .then(|| (self.next.max(self.source_start), self.token))
     }
 
     /// Whether only the full queue keeps it from being fetched.
     pub(super) fn is_full(&self) -> bool {
-        self.state == State::Copying && self.queued_bytes >= QUEUE_BYTES_MAX
+        self.state == State::Copying
+            && (self.queue.bytes() >= QUEUE_BYTES_MAX
+                || self.queue.hole_offsets() >= QUEUE_HOLES_MAX)
     }
 
-    /// A fetch answered with `records`; true if something new can be written now.
+    /// A fetch with read_committed answered with `records`; true if something new can be written now.
     pub(super) fn fetched(
         &mut self,
         token: u64,
         records: &Bytes,
+        aborted: Vec<Aborted>,
         high_watermark: i64,
         now_ms: u64,
     ) -> bool {
@@ -229,9 +186,14 @@ impl Engine {
             return false;
         }
         self.lag.saw_end(high_watermark, now_ms);
-        let before = self.queue.len();
+        let (before, had) = (self.next, self.queue.len());
+        let mut answer = Answer {
+            records,
+            committed: Committed::new(aborted),
+            hidden: 0,
+        };
         for batch in Batches::new(records) {
-            match self.accept(batch, records) {
+            match self.accept(batch, &mut answer) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(reason) => {
@@ -240,47 +202,78 @@ impl Engine {
                 }
             }
         }
-        self.queue.len() > before
+        self.next > before || self.queue.len() > had
     }
 
     /// The source's log starts here now; a fetch below it would be refused.
     pub(super) fn source_starts(&mut self, log_start: i64) {
         self.source_start = self.source_start.max(log_start);
+        if self.state == State::Copying {
+            self.check_start();
+        }
     }
 
-    /// Queues one batch. False at a partial one, which ends the answer.
+    /// What is below the source's start and not copied is lost to everybody. Only a link that has copied nothing since
+    /// its alignment takes that for one more hole.
+    fn check_start(&mut self) {
+        let waiting = !self.queue.is_empty() || self.writing.is_some();
+        if self.source_start > self.next && (self.copied || waiting) {
+            self.stop(format!(
+                "the source's log starts at offset {}, past {} where copying stands: records were deleted before they could be copied; delete the topic at the destination to begin anew",
+                self.source_start, self.next
+            ));
+        }
+    }
+
+    /// Queues one batch, and the hole before it. False at a partial one, which ends the answer.
     fn accept(
         &mut self,
-        batch: Result<Batch<'_>, lockgate_wire::WireError>,
-        records: &Bytes,
+        batch: Result<Batch<'_>, WireError>,
+        answer: &mut Answer<'_>,
     ) -> Result<bool, String> {
-        let next = self.next;
-        let batch = match batch {
-            Ok(Batch::Whole(batch)) => batch,
-            Ok(Batch::Partial(_)) => return Ok(false),
-            Ok(Batch::Legacy { magic, offset, .. }) => {
-                return Err(format!(
-                    "messages of format {magic} at offset {offset}: logs older than Kafka 0.11 are not copied yet"
-                ));
-            }
-            Err(error) => {
-                return Err(format!(
-                    "the source's records at offset {next} cannot be read: {error}"
-                ));
-            }
+        let Some(batch) = admit::whole(self.next, batch)? else {
+            return Ok(false);
         };
-        if batch.last_offset() < next {
+        let shows = answer.committed.shows(batch).map_err(|error| {
+            format!(
+                "the marker at offset {} cannot be read: {error}",
+                batch.base_offset()
+            )
+        })?;
+        if batch.last_offset() < self.next {
             // A fetch begins with the batch that contains its offset.
+            answer.hidden += batch.bytes().len();
             return Ok(true);
         }
-        check_batch(next, batch)?;
+        if !shows {
+            answer.hidden += batch.bytes().len();
+            self.skip_to(batch.next_offset())?;
+            return Ok(true);
+        }
+        admit::check(self.next, batch)?;
+        self.skip_to(batch.base_offset())?;
         self.next = batch.next_offset();
-        self.queued_bytes += batch.bytes().len();
-        self.queue.push_back(Fetched {
-            base: batch.base_offset(),
-            bytes: records.slice_ref(batch.bytes()),
-        });
+        let bytes = answer.records.slice_ref(batch.bytes());
+        let hidden = std::mem::take(&mut answer.hidden);
+        self.queue.push_batch(batch.base_offset(), bytes, hidden);
         Ok(true)
+    }
+
+    /// Offsets up to `to` hold nothing that consumers see.
+    fn skip_to(&mut self, to: i64) -> Result<(), String> {
+        if to <= self.next {
+            return Ok(());
+        }
+        let length = to - self.next;
+        if length > self.hole_max {
+            return Err(format!(
+                "a hole of {length} offsets without a record ends before {to}; parity.max_markers allows {} to be filled in one place",
+                self.hole_max
+            ));
+        }
+        self.queue.push_hole(self.next, to);
+        self.next = to;
+        Ok(())
     }
 
     // --- produce side ---
@@ -290,10 +283,7 @@ impl Engine {
         self.state == State::Copying
             && self.stamp.is_none()
             && self.writing.is_none()
-            && self
-                .queue
-                .front()
-                .is_some_and(|next| !keeps_id(&next.bytes))
+            && matches!(self.queue.front(), Some(Item::Batch { bytes, .. }) if !keeps_id(bytes))
     }
 
     /// The link's new id, journaled before this call.
@@ -304,22 +294,54 @@ impl Engine {
         });
     }
 
-    /// The write to be sent now, if there is one. The caller owes its outcome to [`Self::answered`].
-    pub(super) fn take_write(&mut self, now_ms: u64) -> Option<Write> {
+    /// The write to be sent now, if there is one, with at most `markers_max` markers. The caller owes its outcome to
+    /// [`Self::answered`].
+    pub(super) fn take_write(&mut self, now_ms: u64, markers_max: i64) -> Option<Write> {
         if self.state != State::Copying || self.in_flight || now_ms < self.retry_at_ms {
             return None;
         }
         if self.writing.is_none() {
-            self.writing = Some(self.stamp_next()?);
+            self.writing = Some(self.next_write(markers_max)?);
         }
-        self.in_flight = self.writing.is_some();
+        let writing = self.writing.as_ref()?;
+        if writing.marker_epoch.is_some() && writing.records > markers_max {
+            return None;
+        }
+        self.in_flight = true;
         self.writing.clone()
     }
 
+    fn next_write(&mut self, markers_max: i64) -> Option<Write> {
+        match self.queue.front()? {
+            Item::Hole { .. } if markers_max < 1 => None,
+            Item::Hole { from, to } => {
+                let (from, to) = (*from, *to);
+                let end = to.min(from + markers_max);
+                self.queue.pop();
+                self.queue.put_back(end, to);
+                Some(self.markers(from, end))
+            }
+            Item::Batch { .. } => self.stamp_next(),
+        }
+    }
+
+    fn markers(&self, from: i64, to: i64) -> Write {
+        Write {
+            base: from,
+            records: to - from,
+            bytes: Bytes::new(),
+            // Brokers recognise no copy of a marker, however young it is.
+            max_timestamp: i64::MAX,
+            marker_epoch: Some(self.marker_epoch),
+        }
+    }
+
     fn stamp_next(&mut self) -> Option<Write> {
-        let front = self.queue.front()?;
-        let batch = BatchView::new(&front.bytes).ok()?;
-        let stamp = if keeps_id(&front.bytes) {
+        let Some(Item::Batch { base, bytes, .. }) = self.queue.front() else {
+            return None;
+        };
+        let batch = BatchView::new(bytes).ok()?;
+        let stamp = if keeps_id(bytes) {
             Stamp::Keep
         } else {
             let link = self.stamp.as_mut()?;
@@ -336,13 +358,13 @@ impl Engine {
             clear_log_append_time: true,
         };
         let write = Write {
-            base: front.base,
+            base: *base,
             records: i64::from(batch.last_offset_delta()) + 1,
             bytes: passthrough(batch, rewrite).freeze(),
             max_timestamp: batch.max_timestamp(),
+            marker_epoch: None,
         };
-        self.queued_bytes -= front.bytes.len();
-        self.queue.pop_front();
+        self.queue.pop();
         Some(write)
     }
 
@@ -374,6 +396,7 @@ impl Engine {
 
     fn written(&mut self, now_ms: u64) {
         if let Some(write) = self.writing.take() {
+            self.copied |= write.marker_epoch.is_none();
             self.acknowledged = write.base + write.records;
             self.retry_at_ms = 0;
             self.lag.copied(self.acknowledged, now_ms);
@@ -394,6 +417,14 @@ impl Engine {
         if self.state != State::Inspecting || self.in_flight {
             return;
         }
+        self.copied |= found.has_records || found.end - self.floor > LOOK_BACK_MAX;
+        self.resume_at(found, now_ms);
+        if self.state == State::Copying {
+            self.check_start();
+        }
+    }
+
+    fn resume_at(&mut self, found: Inspected, now_ms: u64) {
         if found.end < self.floor {
             self.stop(format!(
                 "the destination ends at offset {}, below {} where it was aligned: it was recreated or lost its log",
@@ -402,38 +433,73 @@ impl Engine {
             return;
         }
         self.lag.saw_end(found.source_end, now_ms);
-        match &self.writing {
-            // Still absent: the same bytes are sent again.
-            Some(write) if found.end == write.base => self.state = State::Copying,
-            Some(write) if found.end == write.base + write.records => {
+        let Some(write) = &self.writing else {
+            return self.restart_at(found, now_ms);
+        };
+        let (base, to) = (write.base, write.base + write.records);
+        if write.marker_epoch.is_some() {
+            let to = self.queue.take_hole(to);
+            return self.inspected_markers(found, base..to, now_ms);
+        }
+        match found.end {
+            end if end == to => {
                 self.state = State::Copying;
                 self.written(now_ms);
             }
-            Some(write) if found.end > write.base => {
-                let reason = format!(
-                    "the destination ends at offset {} after a write of offsets {} to {}: somebody else writes there",
-                    found.end,
-                    write.base,
-                    write.base + write.records - 1
-                );
-                self.stop(reason);
-            }
-            _ => {
-                self.restart_at(found);
-                self.lag.saw_end(found.source_end, now_ms);
-            }
+            // Still absent: the same bytes are sent again.
+            end if end == base => self.state = State::Copying,
+            end if end > base => self.stop(written_by_others(end, base, to)),
+            _ => self.restart_at(found, now_ms),
         }
     }
 
-    /// Copies again from the destination's end: after a start, or where its end fell.
-    fn restart_at(&mut self, found: Inspected) {
-        self.drop_queue();
+    /// Of the markers in a hole those below the end are there; more may come late. One of the next epoch goes first:
+    /// behind it the broker refuses every late copy.
+    fn inspected_markers(&mut self, found: Inspected, hole: Range<i64>, now_ms: u64) {
+        let end = found.end;
+        if end < hole.start {
+            return self.restart_at(found, now_ms);
+        }
+        if end > hole.end {
+            return self.stop(written_by_others(end, hole.start, hole.end));
+        }
+        self.state = State::Copying;
+        self.acknowledged = end;
+        self.lag.copied(end, now_ms);
         self.writing = None;
+        if end < hole.end {
+            if !self.next_marker_epoch() {
+                return;
+            }
+            self.queue.put_back(end + 1, hole.end);
+            self.writing = Some(self.markers(end, end + 1));
+        }
+    }
+
+    /// False where the link had to be stopped, since there is none left.
+    fn next_marker_epoch(&mut self) -> bool {
+        match self.marker_epoch.checked_add(1) {
+            Some(next) => self.marker_epoch = next,
+            None => {
+                self.stop("too many requests for markers had no clear answer; start Lockgate again")
+            }
+        }
+        !self.is_over()
+    }
+
+    /// Copies again from the destination's end: after a start, or where its end fell.
+    fn restart_at(&mut self, found: Inspected, now_ms: u64) {
+        self.drop_queue();
+        let markers = self.writing.take().and_then(|write| write.marker_epoch);
+        if markers.is_some() && !self.next_marker_epoch() {
+            return;
+        }
         self.stamp = found.stamp;
         self.next = found.end;
         self.acknowledged = found.end;
         self.state = State::Copying;
         self.lag.restarted(found.end);
+        self.lag.saw_end(found.source_end, now_ms);
     }
 
     // --- flip ---
@@ -459,44 +525,23 @@ impl Engine {
 
     fn drop_queue(&mut self) {
         self.queue.clear();
-        self.queued_bytes = 0;
         self.token += 1;
     }
 }
 
-/// What a batch must be to be copied as it is. Holes are filled by a later version; until then they stop the link.
-fn check_batch(next: i64, batch: BatchView<'_>) -> Result<(), String> {
-    let base = batch.base_offset();
-    if base < next {
-        return Err(format!(
-            "diverged: the source has a batch of offsets {base} to {} where the destination ends at {next}",
-            batch.last_offset()
-        ));
-    }
-    if batch.is_control() || batch.is_transactional() {
-        return Err(format!(
-            "transactions at offset {base}: transaction markers and aborted records leave holes, which are not filled yet"
-        ));
-    }
-    if base > next {
-        return Err(format!(
-            "a hole in the source's offsets: {next} to {} hold no record (deleted, compacted or aborted); holes are not filled yet",
-            base - 1
-        ));
-    }
-    if !batch.is_dense() {
-        return Err(format!(
-            "the batch at offset {base} was thinned by compaction ({} records on {} offsets); holes are not filled yet",
-            batch.record_count(),
-            i64::from(batch.last_offset_delta()) + 1
-        ));
-    }
-    if batch.attributes() & attributes::LOG_APPEND_TIME != 0 {
-        return Err(format!(
-            "the batch at offset {base} has LogAppendTime timestamps; these topics are not copied yet"
-        ));
-    }
-    Ok(())
+/// One answer to a fetch, as it is walked.
+struct Answer<'a> {
+    records: &'a Bytes,
+    committed: Committed,
+    /// Bytes since the last batch that was queued.
+    hidden: usize,
+}
+
+fn written_by_others(end: i64, base: i64, to: i64) -> String {
+    format!(
+        "the destination ends at offset {end} after a write of offsets {base} to {}: somebody else writes there",
+        to - 1
+    )
 }
 
 /// Whether a batch keeps its producer id: only ids that Lockgate issued to clients mean the same on both clusters.

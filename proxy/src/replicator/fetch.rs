@@ -11,6 +11,7 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
+use super::engine::Aborted;
 use super::link::{Link, Shared, wait};
 use crate::error::{Error, Kind, Result};
 use crate::upstream::Connection;
@@ -146,9 +147,11 @@ async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Resul
             };
             match partition.error_code {
                 0 => {
+                    let aborted = aborted(&partition);
                     let records = partition.records.unwrap_or_default();
                     let mut engine = link.engine();
-                    writable |= engine.fetched(*token, &records, partition.high_watermark, now);
+                    let end = partition.high_watermark;
+                    writable |= engine.fetched(*token, &records, aborted, end, now);
                     wanting |= engine.wants_activation();
                 }
                 OFFSET_OUT_OF_RANGE => out_of_range.push(link.clone()),
@@ -172,6 +175,16 @@ async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Resul
         None => Ok(()),
         Some((code, at)) => Err(Error::kafka(side, code, format!("fetching {at}"))),
     }
+}
+
+fn aborted(partition: &PartitionData) -> Vec<Aborted> {
+    let listed = partition.aborted_transactions.iter().flatten();
+    listed
+        .map(|one| Aborted {
+            producer_id: one.producer_id.0,
+            first_offset: one.first_offset,
+        })
+        .collect()
 }
 
 /// The offset that is wanted is outside the source's log: below its start, which has moved, or beyond its end.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use lockgate_wire::producer_id::ProducerId;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
@@ -38,10 +39,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(at: TopicPartition) -> Arc<Self> {
+    pub(super) fn new(at: TopicPartition, hole_max: i64) -> Arc<Self> {
         Arc::new(Self {
             at,
-            engine: Mutex::new(Engine::new()),
+            engine: Mutex::new(Engine::new(hole_max)),
             inspecting: AtomicBool::new(false),
             trim_to: AtomicI64::new(-1),
             reported: AtomicBool::new(false),
@@ -146,6 +147,8 @@ pub(super) struct Shared {
     /// Everything ends.
     pub(super) stopping: watch::Sender<bool>,
     pub(super) align_slots: Semaphore,
+    /// Bears all markers of this process; it never writes data.
+    pub(super) marker_id: ProducerId,
 }
 
 impl Shared {
@@ -168,6 +171,7 @@ impl Shared {
             attention: Signal::new(),
             stopping: watch::Sender::new(false),
             align_slots: Semaphore::new(ALIGNING_MAX),
+            marker_id: ProducerId::own(rand::random()),
         })
     }
 
@@ -201,7 +205,8 @@ impl Shared {
         match links.binary_search_by(|link| link.at.cmp(at)) {
             Ok(index) => links[index].clone(),
             Err(index) => {
-                let link = Link::new(at.clone());
+                let hole_max = i64::try_from(self.config.topics.max_markers).unwrap_or(i64::MAX);
+                let link = Link::new(at.clone(), hole_max);
                 let mut more = Vec::clone(&links);
                 more.insert(index, link.clone());
                 self.links.store(Arc::new(more));
@@ -236,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_topic_that_was_made_again_on_the_source_is_not_gone_on_with() {
-        let link = Link::new(TopicPartition::new("t", 0));
+        let link = Link::new(TopicPartition::new("t", 0), 0);
         link.check_source(&view(1));
         link.source_id.get_or_init(|| Uuid::from_u128(1));
         // Between the two it is gone for a moment; brokers without ids say nothing.

@@ -2,7 +2,8 @@
 //! rewritten, and produced to the other cluster at the same offset (DESIGN sections 4 and 5).
 //!
 //! In reading order: `provision` makes topics (`settings`, `topic_calls`) and `align`s them; `fetch` takes batches
-//! from the source into each link's pure `engine`, `produce` takes them out to the destination; `ends` says where a
+//! from the source into each link's pure `engine`, `produce` takes them out to the destination and
+//! `markers` take the offsets at which there is nothing to see; `ends` says where a
 //! log really ends and whether both sides agree there; `conduct` drives them; `level` proves that nothing is missing;
 //! `journal` keeps what must survive.
 //!
@@ -25,6 +26,7 @@ mod lag;
 
 mod engine;
 
+mod markers;
 mod produce;
 
 mod ends;

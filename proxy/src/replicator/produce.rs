@@ -11,6 +11,7 @@ use lockgate_wire::produce::{self, Part};
 
 use super::engine::{Outcome, Write};
 use super::link::{Link, Shared, wait};
+use super::markers::{self, MARKERS_MAX};
 use crate::error::{Error, Kind, Result};
 use crate::upstream::{Connection, RawRequest};
 use crate::words::{TopicPartition, UpstreamNode};
@@ -59,7 +60,7 @@ pub(super) async fn run(shared: Arc<Shared>, node: UpstreamNode) {
             wait(&mut writable, IDLE).await;
             continue;
         }
-        let clean = send(&shared, &open, &writes).await;
+        let clean = send(&shared, &open, writes).await;
         shared.progress.raise();
         if clean {
             connection = Some(open);
@@ -75,7 +76,7 @@ fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Vec<(Arc<Link>, W
     let view = shared.clusters.destination.view();
     let links = shared.links();
     let now = shared.now_ms();
-    let mut bytes = 0;
+    let (mut bytes, mut markers_left) = (0, MARKERS_MAX);
     let mut writes = Vec::new();
     let (before, after) = links.split_at(turn % links.len().max(1));
     for link in after.iter().chain(before) {
@@ -85,8 +86,11 @@ fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Vec<(Arc<Link>, W
         if view.leader(&link.at.topic, link.at.partition) != Some(node) {
             continue;
         }
-        if let Some(write) = link.engine().take_write(now) {
+        if let Some(write) = link.engine().take_write(now, markers_left) {
             bytes += write.bytes.len();
+            if write.marker_epoch.is_some() {
+                markers_left -= write.records;
+            }
             writes.push((link.clone(), write));
         }
     }
@@ -94,20 +98,39 @@ fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Vec<(Arc<Link>, W
     writes
 }
 
-/// Sends one request and tells every engine its outcome; false if the connection or the view cannot be trusted.
-async fn send(shared: &Shared, open: &Connection, writes: &[(Arc<Link>, Write)]) -> bool {
-    let answer = exchange(open, writes).await;
+/// Sends the batches, then the markers, each in one request; false if the connection or the view cannot be trusted.
+async fn send(shared: &Shared, open: &Connection, writes: Vec<(Arc<Link>, Write)>) -> bool {
+    let (markers, batches): (Vec<_>, Vec<_>) = writes
+        .into_iter()
+        .partition(|(_, write)| write.marker_epoch.is_some());
+    let mut clean = true;
+    if !batches.is_empty() {
+        let outcomes = match exchange(open, &batches).await {
+            Ok((version, body)) => outcomes(version, &body, &batches),
+            Err(error) => {
+                tracing::info!(node = %open.node(), %error, "a write to the destination has no answer");
+                batches.iter().map(|_| failed(&error)).collect()
+            }
+        };
+        clean &= settle(shared, &batches, outcomes);
+        shared.progress.raise();
+    }
+    if !markers.is_empty() {
+        let outcomes = markers::send(shared, open, &markers).await;
+        clean &= settle(shared, &markers, outcomes);
+    }
+    clean
+}
+
+/// Tells every engine its outcome; whether all were written.
+fn settle(shared: &Shared, writes: &[(Arc<Link>, Write)], outcomes: Vec<Outcome>) -> bool {
     let now = shared.now_ms();
-    let outcomes = match answer {
-        Ok((version, body)) => outcomes(version, &body, writes),
-        Err(error) => {
-            tracing::info!(node = %open.node(), %error, "a write to the destination has no answer");
-            writes.iter().map(|_| failed(&error)).collect()
-        }
-    };
-    let (mut clean, mut bytes, mut batches) = (true, 0_u64, 0_u64);
+    let (mut clean, mut bytes, mut batches, mut markers) = (true, 0_u64, 0_u64, 0_u64);
     for ((link, write), outcome) in writes.iter().zip(outcomes) {
         match &outcome {
+            Outcome::Written(_) if write.marker_epoch.is_some() => {
+                markers += write.records.unsigned_abs();
+            }
             Outcome::Written(_) => {
                 bytes += write.bytes.len() as u64;
                 batches += 1;
@@ -121,11 +144,12 @@ async fn send(shared: &Shared, open: &Connection, writes: &[(Arc<Link>, Write)])
     }
     metrics::counter!("lockgate_replicated_bytes_total").increment(bytes);
     metrics::counter!("lockgate_replicated_batches_total").increment(batches);
+    metrics::counter!("lockgate_replicated_markers_total").increment(markers);
     clean
 }
 
 /// What an error without an answer means for a write that was taken.
-fn failed(error: &Error) -> Outcome {
+pub(super) fn failed(error: &Error) -> Outcome {
     match error.kind {
         // The request never left: the broker is too old for it.
         Kind::UnsupportedVersion => Outcome::Fatal(error.to_string()),

@@ -71,6 +71,10 @@ fn replicator() {
     );
     describe_counter!("lockgate_replicated_batches_total", "Batches copied.");
     describe_counter!(
+        "lockgate_replicated_markers_total",
+        "Markers written in the place of offsets without a record."
+    );
+    describe_counter!(
         "lockgate_replicated_bytes_total",
         Unit::Bytes,
         "Bytes of batches copied."

@@ -70,6 +70,7 @@ fn config(source: &Broker, destination: &Broker) -> Config {
             replication_factor: None,
             min_insync_replicas: None,
             max_filler_records: 0,
+            max_markers: 0,
         },
         timing: Timing {
             settle: second,

@@ -47,7 +47,10 @@ impl Display {
     }
 
     /// Prints a line above the live one.
-    #[expect(clippy::print_stdout, reason = "what a program for people says goes to stdout")]
+    #[expect(
+        clippy::print_stdout,
+        reason = "what a program for people says goes to stdout"
+    )]
     pub(crate) fn say(&self, line: &str) {
         let line = format!("[{:6.1} s] {line}", self.began.elapsed().as_secs_f64());
         // Hidden bars swallow lines, so without a terminal they are printed past them.
@@ -57,7 +60,10 @@ impl Display {
     }
 
     /// Prints the final table.
-    #[expect(clippy::print_stdout, reason = "what a program for people says goes to stdout")]
+    #[expect(
+        clippy::print_stdout,
+        reason = "what a program for people says goes to stdout"
+    )]
     pub(crate) fn table(&self, table: &str) {
         let _ = self.bars.clear();
         println!("\n{table}");

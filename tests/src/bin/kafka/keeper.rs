@@ -133,7 +133,10 @@ fn running_keeper(pid_file: &Path) -> Option<u32> {
 }
 
 /// Prints a line.
-#[expect(clippy::print_stdout, reason = "what a program for people says goes to stdout")]
+#[expect(
+    clippy::print_stdout,
+    reason = "what a program for people says goes to stdout"
+)]
 pub(crate) fn say(line: &str) {
     println!("{line}");
 }

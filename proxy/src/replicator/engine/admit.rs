@@ -1,0 +1,45 @@
+//! Pure: what a batch must be to be copied as it is.
+
+use lockgate_wire::WireError;
+use lockgate_wire::batch::{Batch, BatchView};
+
+/// The batch that stands next in an answer; none at a partial one, which ends it.
+pub(super) fn whole(
+    next: i64,
+    batch: Result<Batch<'_>, WireError>,
+) -> Result<Option<BatchView<'_>>, String> {
+    match batch {
+        Ok(Batch::Whole(batch)) => Ok(Some(batch)),
+        Ok(Batch::Partial(_)) => Ok(None),
+        Ok(Batch::Legacy { magic, offset, .. }) => Err(format!(
+            "messages of format {magic} at offset {offset}: logs older than Kafka 0.11 are not copied yet"
+        )),
+        Err(error) => Err(format!(
+            "the source's records at offset {next} cannot be read: {error}"
+        )),
+    }
+}
+
+/// Refuses a batch of visible records that cannot be copied as it is.
+pub(super) fn check(next: i64, batch: BatchView<'_>) -> Result<(), String> {
+    let base = batch.base_offset();
+    if base < next {
+        return Err(format!(
+            "diverged: the source has a batch of offsets {base} to {} where the destination ends at {next}",
+            batch.last_offset()
+        ));
+    }
+    if !batch.is_dense() {
+        return Err(format!(
+            "the batch at offset {base} was thinned by compaction ({} records on {} offsets); such batches are not split yet",
+            batch.record_count(),
+            i64::from(batch.last_offset_delta()) + 1
+        ));
+    }
+    if batch.is_log_append_time() {
+        return Err(format!(
+            "the batch at offset {base} has LogAppendTime timestamps; these topics are not copied yet"
+        ));
+    }
+    Ok(())
+}
