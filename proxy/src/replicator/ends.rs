@@ -233,9 +233,7 @@ async fn last_batch(
             next = next.max(batch.next_offset());
         }
         if next == before {
-            // The high watermark of a new leader lags for a moment; the next try sees the batch.
-            let what = format!("the batch of {at} at offset {next} is not readable yet");
-            return Err(Error::new(cluster.side(), Kind::TimedOut, what));
+            return Err(not_there(cluster, at, next));
         }
     }
     Ok(last)
@@ -248,11 +246,16 @@ async fn batch_with(cluster: &Cluster, at: &TopicPartition, offset: i64) -> Resu
         Ok(Batch::Whole(batch)) if batch.last_offset() >= offset => Some(batch),
         _ => None,
     });
-    let Some(batch) = batches.next() else {
-        let what = format!("the batch of {at} at offset {offset} is not readable yet");
-        return Err(Error::new(cluster.side(), Kind::TimedOut, what));
-    };
+    let batch = batches
+        .next()
+        .ok_or_else(|| not_there(cluster, at, offset))?;
     Ok(batch.offsets().contains(&offset).then(|| Tail::of(batch)))
+}
+
+fn not_there(cluster: &Cluster, at: &TopicPartition, offset: i64) -> Error {
+    // The high watermark of a new leader lags for a moment; the next try sees the batch.
+    let what = format!("the batch of {at} at offset {offset} is not readable yet");
+    Error::new(cluster.side(), Kind::TimedOut, what)
 }
 
 impl Tail {
