@@ -1,51 +1,27 @@
 //! The records inside a batch: built for Lockgate's own writes, read back for the state topic and
 //! for verification. The data path never comes here.
 //!
-//! Headers are a list, as on the wire: the same key may stand in it twice. Codecs are none and
-//! zstd; what clients wrote with others is passed on as it is, not read.
+//! Headers are a list, as on the wire: the same key may stand in it twice.
 
 use std::borrow::Cow;
-use std::io::Read;
 
 use crate::WireError;
 use crate::batch::BatchView;
 use crate::cursor::Cursor;
 
 mod build;
+mod codec;
 
 pub use build::{BatchSpec, FILLER_RECORDS_MAX, NewRecord, Producer, batch, filler};
+pub use codec::Codec;
 
 /// The default bound of [`Records::read`]: bytes that one batch may decompress to. As large as the
 /// window of zstd's highest level, which a batch may announce however small it is.
-pub const DECOMPRESSED_BYTES_MAX: usize = 1 << WINDOW_LOG_MAX;
-/// The largest window that zstd's decoder takes without being told to, as a power of two.
-const WINDOW_LOG_MAX: u32 = 27;
-/// Windows up to this are always taken, however low the bound: what the format asks of decoders.
-const WINDOW_LOG_MIN: u32 = 23;
+pub const DECOMPRESSED_BYTES_MAX: usize = 1 << codec::WINDOW_LOG_MAX;
 /// The least that a record takes: length, attributes, two deltas, key, value, header count.
 const RECORD_BYTES_MIN: usize = 7;
 /// The least that a record header takes: the lengths of key and value.
 const HEADER_BYTES_MIN: usize = 2;
-
-/// How the records of a batch are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Codec {
-    /// Not at all.
-    #[default]
-    None,
-    /// Zstandard, at the fastest level.
-    Zstd,
-}
-
-impl Codec {
-    /// The number in the attribute bits.
-    fn bits(self) -> i16 {
-        match self {
-            Self::None => 0,
-            Self::Zstd => 4,
-        }
-    }
-}
 
 /// One header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +61,9 @@ impl<'a> Records<'a> {
     /// Opens the records of `batch`. At most `bytes_max` bytes are decompressed. The checksum is
     /// not checked here ([`BatchView::check_checksum`]).
     pub fn read(batch: BatchView<'a>, bytes_max: usize) -> Result<Self, WireError> {
-        let payload = match batch.codec() {
-            0 => Cow::Borrowed(batch.payload()),
-            4 => Cow::Owned(decompress(batch.payload(), bytes_max)?),
-            codec => return Err(WireError::Codec(codec)),
+        let payload = match Codec::from_bits(batch.codec())? {
+            Codec::None => Cow::Borrowed(batch.payload()),
+            codec => Cow::Owned(codec.decompress(batch.payload(), bytes_max)?),
         };
         let count = usize::try_from(batch.record_count()).map_err(|_| WireError::Record)?;
         if count.saturating_mul(RECORD_BYTES_MIN) > payload.len() {
@@ -211,28 +186,6 @@ fn header<'a>(cursor: &mut Cursor<'a>) -> Result<RecordHeader<'a>, WireError> {
         key,
         value: field(cursor)?,
     })
-}
-
-/// Decompresses at most `bytes_max` bytes; the buffer grows with what really comes out, the
-/// decoder's window is no larger than the bound or 8 MiB.
-fn decompress(compressed: &[u8], bytes_max: usize) -> Result<Vec<u8>, WireError> {
-    let mut out = Vec::new();
-    let mut decoder = zstd::Decoder::with_buffer(compressed).map_err(|_| WireError::Compression)?;
-    let window_log = bytes_max
-        .next_power_of_two()
-        .ilog2()
-        .clamp(WINDOW_LOG_MIN, WINDOW_LOG_MAX);
-    decoder
-        .window_log_max(window_log)
-        .map_err(|_| WireError::Compression)?;
-    decoder
-        .take(bytes_max as u64 + 1)
-        .read_to_end(&mut out)
-        .map_err(|_| WireError::Compression)?;
-    if out.len() > bytes_max {
-        return Err(WireError::DecompressedTooLarge(bytes_max));
-    }
-    Ok(out)
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Building batches: from records, and the filler that moves a partition's start (DESIGN 5).
 
-use std::io::Write;
-
 use bytes::{BufMut, Bytes};
 
 use super::{Codec, RecordHeader};
@@ -12,8 +10,6 @@ use crate::{WireError, put};
 /// Records in one filler batch at most: about 800 kB before compression, under the 1 MiB that
 /// brokers take by default.
 pub const FILLER_RECORDS_MAX: u32 = 100_000;
-/// The fastest of zstd's ordinary levels.
-const ZSTD_LEVEL: i32 = 1;
 
 /// One record to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,10 +97,7 @@ fn sealed(
     (base_timestamp, max_timestamp): (i64, i64),
     payload: Vec<u8>,
 ) -> Result<Bytes, WireError> {
-    let payload = match spec.codec {
-        Codec::None => payload,
-        Codec::Zstd => compress(&payload)?,
-    };
+    let payload = spec.codec.compress(payload)?;
     let producer = spec.producer.unwrap_or(Producer {
         id: ProducerId::NONE,
         epoch: -1,
@@ -175,13 +168,4 @@ fn field_bytes(field: Option<&[u8]>) -> usize {
 fn put_field(out: &mut Vec<u8>, field: Option<&[u8]>) {
     put::varint(out, field.map_or(-1, |bytes| bytes.len() as i32));
     out.put_slice(field.unwrap_or_default());
-}
-
-fn compress(payload: &[u8]) -> Result<Vec<u8>, WireError> {
-    let mut encoder =
-        zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(|_| WireError::Compression)?;
-    encoder
-        .write_all(payload)
-        .map_err(|_| WireError::Compression)?;
-    encoder.finish().map_err(|_| WireError::Compression)
 }

@@ -49,7 +49,13 @@ fn samples() -> Vec<NewRecord<'static>> {
 
 #[test]
 fn what_was_built_is_read_back() {
-    for codec in [Codec::None, Codec::Zstd] {
+    for codec in [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ] {
         let built = batch(
             &samples(),
             BatchSpec {
@@ -128,9 +134,9 @@ fn decompression_is_bounded() {
 fn other_codecs_and_lying_counts_are_refused() {
     let built = batch(&samples(), BatchSpec::default()).unwrap().to_vec();
     let read = |bytes: &[u8]| Records::read(BatchView::new(bytes).unwrap(), 1000).map(drop);
-    let mut lz4 = built.clone();
-    BatchMut::new(&mut lz4).unwrap().set_attributes(3, 0);
-    assert_eq!(read(&lz4), Err(WireError::Codec(3)));
+    let mut unknown = built.clone();
+    BatchMut::new(&mut unknown).unwrap().set_attributes(5, 0);
+    assert_eq!(read(&unknown), Err(WireError::Codec(5)));
     let mut zstd = built.clone();
     BatchMut::new(&mut zstd).unwrap().set_attributes(4, 0);
     assert_eq!(read(&zstd), Err(WireError::Compression));
@@ -151,7 +157,13 @@ fn other_codecs_and_lying_counts_are_refused() {
 #[test]
 fn hostile_payloads_end_in_records_or_an_error() {
     let mut random = StdRng::seed_from_u64(8);
-    for codec in [Codec::None, Codec::Zstd] {
+    for codec in [
+        Codec::None,
+        Codec::Gzip,
+        Codec::Snappy,
+        Codec::Lz4,
+        Codec::Zstd,
+    ] {
         let built = batch(
             &samples(),
             BatchSpec {
