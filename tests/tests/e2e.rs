@@ -22,8 +22,12 @@ mod laggard;
 mod lifted;
 #[path = "e2e/policies.rs"]
 mod policies;
+#[path = "e2e/rebuilt.rs"]
+mod rebuilt;
 #[path = "e2e/replication.rs"]
 mod replication;
+#[path = "e2e/reverse.rs"]
+mod reverse;
 #[path = "e2e/swallowed.rs"]
 mod swallowed;
 #[path = "e2e/transactions.rs"]

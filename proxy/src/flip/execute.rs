@@ -30,6 +30,7 @@ pub(super) async fn flip(
     service: Arc<Service>,
     route: RouteId,
     what: Move,
+    to: Side,
     groups: Vec<String>,
     progress: Progress,
 ) {
@@ -44,22 +45,21 @@ pub(super) async fn flip(
     }
     service.surveys.forget().await;
     progress.step("gate");
-    let against = wait_for_gate(&service, route, what).await;
+    let against = wait_for_gate(&service, route, what, to).await;
     if !against.is_empty() {
         progress.end(OperationState::Failed, Some(against.join("; ")));
         return;
     }
     let snapshot = service.deps.routes.load_full();
     let topics = facts::topics(&service.deps, &snapshot, route);
-    let moved =
-        producers::move_producers(&service.deps, route, Side::Destination, topics, &progress);
+    let moved = producers::move_producers(&service.deps, route, to, topics, &progress);
     match moved.await {
         Outcome::Moved => progress.end(OperationState::Done, None),
         Outcome::Lifted(why) => progress.end(OperationState::Lifted, Some(why)),
     }
 }
 
-async fn wait_for_gate(service: &Service, route: RouteId, what: Move) -> Vec<String> {
+async fn wait_for_gate(service: &Service, route: RouteId, what: Move, to: Side) -> Vec<String> {
     let began = Instant::now();
     loop {
         // Topics and leaders as they are now, not as of the last refresh.
@@ -68,7 +68,7 @@ async fn wait_for_gate(service: &Service, route: RouteId, what: Move) -> Vec<Str
                 return vec![error.to_string()];
             }
         }
-        let against = service.refused(route, false).await;
+        let against = service.refused(route, to).await;
         if against.is_empty() || what == Move::Producers || began.elapsed() >= GATE_MAX {
             return against;
         }
@@ -157,7 +157,8 @@ pub(super) async fn against_commit(service: &Service, route: RouteId) -> Vec<Str
         .groups(route)
         .await
         .into_iter()
-        .filter(|group| group.home == Side::Source)
+        // A group that is gone has nothing to lose there.
+        .filter(|group| group.home == Side::Source && group.state != "Dead")
         .map(|group| group.group)
         .collect();
     if !at_source.is_empty() {
@@ -211,6 +212,7 @@ pub(super) async fn commit(service: Arc<Service>, route: RouteId, progress: Prog
             *state = record.state();
         }
     });
+    deps.replicator.retire(&topics, Side::Destination);
     if deps.routes.load().source_leaving() {
         deps.store.destination_counts_alone();
     }

@@ -115,7 +115,7 @@ impl Survey {
     }
 }
 
-/// The topics of a route that the source has.
+/// The topics of a route that its home has.
 pub(super) fn topics(deps: &Deps, snapshot: &Snapshot, route: RouteId) -> Vec<Arc<str>> {
     let view = deps.clusters.source.view().clone();
     let there = deps.clusters.destination.view().clone();
@@ -144,10 +144,9 @@ pub(super) fn links(deps: &Deps, snapshot: &Snapshot, route: RouteId) -> Vec<Lin
 }
 
 /// All that the gate of a route's producers looks at.
-pub(super) async fn gather(deps: &Deps, surveys: &Surveys, route: RouteId) -> Facts {
+pub(super) async fn gather(deps: &Deps, surveys: &Surveys, route: RouteId, to: Side) -> Facts {
     let snapshot = deps.routes.load_full();
-    let survey = surveys.get(deps).await;
-    let mut unknown = survey.unknown();
+    let mut unknown = surveys.get(deps).await.unknown();
     let made: HashSet<String> = match deps.store.list::<serde_json::Value>(Kind::Topic) {
         Ok(made) => made.into_iter().map(|(topic, _)| topic).collect(),
         Err(error) => {
@@ -167,7 +166,8 @@ pub(super) async fn gather(deps: &Deps, surveys: &Surveys, route: RouteId) -> Fa
         }
     };
     Facts {
-        topics: topic_facts(deps, &snapshot, route, &made),
+        to,
+        topics: topic_facts(deps, &snapshot, route, to, &made),
         links: links(deps, &snapshot, route)
             .into_iter()
             .map(|link| LinkFacts {
@@ -175,12 +175,6 @@ pub(super) async fn gather(deps: &Deps, surveys: &Surveys, route: RouteId) -> Fa
                 lag_records: link.lag_records,
                 state: link.state,
             })
-            .collect(),
-        groups_at_source: survey
-            .groups(&snapshot, route)
-            .into_iter()
-            .filter(|group| group.home == Side::Source)
-            .map(|group| group.group)
             .collect(),
         names_transactional_ids: snapshot.table.names_transactional_ids(route),
         transactional_ids,
@@ -193,10 +187,11 @@ fn topic_facts(
     deps: &Deps,
     snapshot: &Snapshot,
     route: RouteId,
+    to: Side,
     made: &HashSet<String>,
 ) -> Vec<TopicFacts> {
-    let here = deps.clusters.source.view().clone();
-    let there = deps.clusters.destination.view().clone();
+    let here = deps.clusters.on(to.other()).view().clone();
+    let there = deps.clusters.on(to).view().clone();
     let facts = |topic: Arc<str>| {
         let remote = there.topics.get(&topic);
         let thin = remote.into_iter().flat_map(|remote| {

@@ -1,7 +1,7 @@
 //! Pure: the gate of a producer move. Facts go in, every reason against the move comes out.
 
 use crate::replicator::LinkState;
-use crate::words::TopicPartition;
+use crate::words::{Side, TopicPartition};
 
 /// The largest lag of one partition, in records, with which a fence is begun: what is left must be copied within the
 /// fence, and a fence is a pause for every producer of the route.
@@ -14,13 +14,13 @@ const SPELLED_OUT_MAX: usize = 5;
 pub struct TopicFacts {
     /// Its name.
     pub topic: String,
-    /// Whether Lockgate made it at the destination.
+    /// Whether Lockgate made its copy.
     pub made_by_lockgate: bool,
-    /// Partitions at the source.
+    /// Partitions at its home.
     pub partitions: usize,
-    /// Partitions at the destination; none where it does not exist.
+    /// Partitions where it is to go; none where it does not exist.
     pub partitions_there: Option<usize>,
-    /// Destination partitions that have fewer in-sync replicas than replicas, or no leader.
+    /// Partitions there that have fewer in-sync replicas than replicas, or no leader.
     pub under_replicated: Vec<i32>,
 }
 
@@ -36,14 +36,14 @@ pub struct LinkFacts {
 }
 
 /// All that the gate looks at.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
+    /// Where the producers are to go.
+    pub to: Side,
     /// The route's topics.
     pub topics: Vec<TopicFacts>,
     /// The route's links.
     pub links: Vec<LinkFacts>,
-    /// Groups of the route whose home is the source.
-    pub groups_at_source: Vec<String>,
     /// The configuration gives the route transactional ids.
     pub names_transactional_ids: bool,
     /// Transactional ids of the route that the source knows.
@@ -60,12 +60,6 @@ pub fn reasons(facts: &Facts) -> Vec<String> {
     let mut reasons = facts.unknown.clone();
     topics(facts, &mut reasons);
     links(facts, &mut reasons);
-    if !facts.groups_at_source.is_empty() {
-        reasons.push(format!(
-            "groups move before producers; still at the source: {}",
-            listed(&facts.groups_at_source)
-        ));
-    }
     if facts.names_transactional_ids {
         reasons.push(
             "the route names transactional ids; moving transactional producers is not built yet"
@@ -80,7 +74,8 @@ pub fn reasons(facts: &Facts) -> Vec<String> {
     }
     if !facts.foreign_producers.is_empty() {
         reasons.push(format!(
-            "clients write with producer ids that the source numbered; they would collide at the destination: {}",
+            "clients write with producer ids that a cluster numbered; they would collide at the {}: {}",
+            facts.to,
             listed(&facts.foreign_producers)
         ));
     }
@@ -88,15 +83,16 @@ pub fn reasons(facts: &Facts) -> Vec<String> {
 }
 
 fn topics(facts: &Facts, reasons: &mut Vec<String>) {
+    let (home, to) = (facts.to.other(), facts.to);
     for topic in &facts.topics {
         let name = &topic.topic;
         match topic.partitions_there {
-            None => reasons.push(format!("topic {name:?} does not exist at the destination")),
+            None => reasons.push(format!("topic {name:?} does not exist at the {to}")),
             Some(_) if !topic.made_by_lockgate => reasons.push(format!(
-                "topic {name:?} exists at the destination and was not made by Lockgate"
+                "topic {name:?} exists at the {to} and was not made by Lockgate"
             )),
             Some(there) if there != topic.partitions => reasons.push(format!(
-                "topic {name:?} has {} partitions at the source and {there} at the destination",
+                "topic {name:?} has {} partitions at the {home} and {there} at the {to}",
                 topic.partitions
             )),
             Some(_) => {}
@@ -105,7 +101,7 @@ fn topics(facts: &Facts, reasons: &mut Vec<String>) {
             let partitions: Vec<String> =
                 topic.under_replicated.iter().map(i32::to_string).collect();
             reasons.push(format!(
-                "topic {name:?} is under-replicated at the destination: partitions {}",
+                "topic {name:?} is under-replicated at the {to}: partitions {}",
                 listed(&partitions)
             ));
         }
@@ -167,6 +163,7 @@ mod tests {
 
     fn level() -> Facts {
         Facts {
+            to: Side::Destination,
             topics: vec![TopicFacts {
                 topic: "orders".to_owned(),
                 made_by_lockgate: true,
@@ -179,7 +176,10 @@ mod tests {
                 state: LinkState::Copying,
                 lag_records: 3,
             }],
-            ..Facts::default()
+            names_transactional_ids: false,
+            transactional_ids: Vec::new(),
+            foreign_producers: Vec::new(),
+            unknown: Vec::new(),
         }
     }
 
@@ -195,13 +195,12 @@ mod tests {
         facts.topics[0].under_replicated = vec![0];
         facts.links[0].state = LinkState::Stopped("diverged".to_owned());
         facts.links[0].lag_records = FENCE_LAG_RECORDS_MAX + 1;
-        facts.groups_at_source = vec!["billing".to_owned()];
         facts.transactional_ids = vec!["payer".to_owned()];
         facts.names_transactional_ids = true;
         facts.foreign_producers = vec!["10.0.0.1/app".to_owned()];
         let said = reasons(&facts);
-        assert_eq!(said.len(), 8, "{said:?}");
-        for word in ["diverged", "billing", "payer", "10.0.0.1/app"] {
+        assert_eq!(said.len(), 7, "{said:?}");
+        for word in ["diverged", "payer", "10.0.0.1/app"] {
             assert!(
                 said.iter().any(|reason| reason.contains(word)),
                 "{word}: {said:?}"

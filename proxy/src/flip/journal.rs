@@ -71,6 +71,14 @@ impl GroupRecord {
         }
     }
 
+    /// It stays here when its route's producers move; nothing was written for it elsewhere.
+    pub(super) fn stays(home: Side) -> Self {
+        Self {
+            offsets_written: false,
+            ..Self::back(home)
+        }
+    }
+
     /// It has moved here.
     pub(super) fn moved(to: Side, former_members: Vec<String>) -> Self {
         Self {
@@ -105,6 +113,7 @@ pub(super) enum Record {
     GroupPrepare,
     GroupMove,
     GroupBack,
+    GroupStays,
     Commit,
 }
 
@@ -118,6 +127,7 @@ impl Record {
             Self::GroupPrepare => "group-prepare",
             Self::GroupMove => "group-move",
             Self::GroupBack => "group-back",
+            Self::GroupStays => "group-stays",
             Self::Commit => "commit",
         }
     }
@@ -173,6 +183,18 @@ pub(super) async fn put_group(
     let entries = [(Key::new(Kind::Group, group), Some(state))];
     store.put(&entries, CopyOrder::Both).await?;
     record.written(group);
+    Ok(())
+}
+
+/// Writes that these groups stay where they are when their route's producers move.
+pub(super) async fn put_staying(store: &Store, groups: &[String], home: Side) -> Result<()> {
+    let stays = GroupRecord::stays(home);
+    let entry = |group: &String| (Key::new(Kind::Group, group.as_str()), Some(&stays));
+    let entries: Vec<_> = groups.iter().map(entry).collect();
+    store.put(&entries, CopyOrder::Both).await?;
+    for group in groups {
+        Record::GroupStays.written(group);
+    }
     Ok(())
 }
 

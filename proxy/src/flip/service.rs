@@ -208,9 +208,10 @@ impl Service {
         request: FlipRequest,
     ) -> Result<Accepted, Refusal> {
         let route = self.by_name(name)?;
-        if request.to == Side::Source {
+        if request.to == Side::Source && request.what != Move::Producers {
             return Err(Refusal::NotYet(
-                "moving back to the source is not built yet".to_owned(),
+                "moving groups back to the source is not built yet; producers can (\"move\": \"producers\")"
+                    .to_owned(),
             ));
         }
         let plan = self.plan(route, &request).await?;
@@ -244,6 +245,7 @@ impl Service {
             self.clone(),
             route,
             request.what,
+            request.to,
             plan.groups,
             progress.clone(),
         );
@@ -300,18 +302,14 @@ impl Service {
             }
         }
         if plan.producers {
-            plan.producers_refused = self.refused(route, request.what == Move::All).await;
+            plan.producers_refused = self.refused(route, request.to).await;
         }
         Ok(plan)
     }
 
     /// Why the producers would be refused now.
-    pub(super) async fn refused(&self, route: RouteId, groups_move_first: bool) -> Vec<String> {
-        let mut facts = facts::gather(&self.deps, &self.surveys, route).await;
-        if groups_move_first {
-            facts.groups_at_source.clear();
-        }
-        gate::reasons(&facts)
+    pub(super) async fn refused(&self, route: RouteId, to: Side) -> Vec<String> {
+        gate::reasons(&facts::gather(&self.deps, &self.surveys, route, to).await)
     }
 
     /// Begins the commit of a route, or says why not.
@@ -365,18 +363,17 @@ impl Service {
     pub async fn route(&self, name: &str) -> Option<RouteView> {
         let route = self.by_name(name).ok()?;
         let groups = self.groups(route).await;
-        let refused = match self.deps.routes.load().routes.get(route.0)?.home {
-            Side::Source => None,
-            Side::Destination => Some(vec![
-                "the route's producers are at the destination already".to_owned(),
-            ]),
-        };
-        let refused = match refused {
-            Some(refused) => refused,
-            None => self.refused(route, false).await,
-        };
         let snapshot = self.deps.routes.load_full();
         let state = snapshot.routes.get(route.0)?;
+        let refused = if state.committed {
+            vec!["the route is committed".to_owned()]
+        } else {
+            self.refused(route, state.home.other()).await
+        };
+        let lag = self
+            .deps
+            .replicator
+            .lag(&|topic| snapshot.table.topic(topic) == Some(route));
         let (operation, last) = {
             let memory = self.memory(route)?;
             let operation = memory.running.as_ref().map(|running| running.id.clone());
@@ -398,10 +395,8 @@ impl Service {
             committed: state.committed,
             topics: topics.iter().map(ToString::to_string).collect(),
             groups,
-            lag: self
-                .deps
-                .replicator
-                .lag(&|topic| snapshot.table.topic(topic) == Some(route)),
+            rollback: RollbackView::of(state.home, state.committed, &refused, lag.records),
+            lag,
             policy: PolicyViews {
                 cutover: CutoverView {
                     name: info.name,
@@ -413,14 +408,6 @@ impl Service {
             },
             operation,
             refused,
-            rollback: RollbackView {
-                possible: false,
-                reason: Some(if state.committed {
-                    "the route is committed".to_owned()
-                } else {
-                    "rollback is not built yet".to_owned()
-                }),
-            },
         })
     }
 }

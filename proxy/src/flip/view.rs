@@ -100,4 +100,23 @@ pub struct RollbackView {
     pub possible: bool,
     /// Why it cannot.
     pub reason: Option<String>,
+    /// Records that the source lacks now: what would be lost if the destination were gone this moment.
+    pub records_at_risk: i64,
+}
+
+impl RollbackView {
+    /// Of a route whose producers' move the other way would be refused for these reasons.
+    pub(super) fn of(home: Side, committed: bool, refused: &[String], lag_records: i64) -> Self {
+        let moved = home == Side::Destination;
+        let reason = match (moved, committed) {
+            (true, true) => Some("the route is committed".to_owned()),
+            (false, _) => Some("the route's producers are at the source".to_owned()),
+            (true, false) => (!refused.is_empty()).then(|| refused.join("; ")),
+        };
+        Self {
+            possible: reason.is_none(),
+            reason,
+            records_at_risk: if moved && !committed { lag_records } else { 0 },
+        }
+    }
 }

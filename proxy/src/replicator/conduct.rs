@@ -27,7 +27,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut attention = shared.attention.subscribe();
     let mut loops = JoinSet::new();
     let mut tasks = JoinSet::new();
-    let mut served: HashSet<(Side, UpstreamNode)> = HashSet::new();
+    let mut served: HashSet<(Side, Side, UpstreamNode)> = HashSet::new();
     let mut gauges_at = Instant::now();
     while !shared.is_stopping() {
         attention.borrow_and_update();
@@ -35,9 +35,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
         if let Err(error) = activate(&shared).await {
             tracing::warn!(%error, "the links' ids cannot be journaled yet");
         }
-        let source = shared.clusters.source.view().clone();
+        let views = Side::BOTH.map(|side| (side, shared.clusters.on(side).view().clone()));
         for link in shared.links().iter() {
-            link.check_source(&source);
+            for (side, view) in &views {
+                link.check_id(*side, view);
+            }
             look_after(&shared, link, &mut tasks);
         }
         while tasks.try_join_next().is_some() {}
@@ -60,19 +62,26 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 fn serve_brokers(
     shared: &Arc<Shared>,
-    served: &mut HashSet<(Side, UpstreamNode)>,
+    served: &mut HashSet<(Side, Side, UpstreamNode)>,
     loops: &mut JoinSet<()>,
 ) {
-    for side in Side::BOTH {
-        let view = shared.clusters.on(side).view();
-        for node in view.brokers.keys() {
-            if !served.insert((side, *node)) {
-                continue;
+    let links = shared.links();
+    for home in Side::BOTH {
+        if !links.iter().any(|link| link.home == home) {
+            continue;
+        }
+        for side in Side::BOTH {
+            let view = shared.clusters.on(side).view();
+            for node in view.brokers.keys() {
+                if !served.insert((home, side, *node)) {
+                    continue;
+                }
+                if side == home {
+                    loops.spawn(fetch::run(shared.clone(), side, *node));
+                } else {
+                    loops.spawn(produce::run(shared.clone(), side, *node));
+                }
             }
-            match side {
-                Side::Source => loops.spawn(fetch::run(shared.clone(), *node)),
-                Side::Destination => loops.spawn(produce::run(shared.clone(), *node)),
-            };
         }
     }
 }
@@ -90,7 +99,7 @@ async fn activate(shared: &Shared) -> Result<()> {
     }
     let ids: Vec<_> = waiting
         .iter()
-        .map(|link| (link.at.clone(), ProducerId::own(rand::random())))
+        .map(|link| (link.key(), ProducerId::own(rand::random())))
         .collect();
     shared.journal.put_links(&ids).await?;
     for (link, (_, id)) in waiting.iter().zip(ids) {
@@ -116,7 +125,7 @@ fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
     };
     if wants_inspection {
         if link.begin_inspection() {
-            let epoch = source_epoch(shared, link);
+            let epoch = home_epoch(shared, link);
             link.compared_epoch.store(epoch, Ordering::Release);
             tasks.spawn(ends::inspect(shared.clone(), link.clone()));
         }
@@ -126,11 +135,11 @@ fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
         return;
     }
     let trim_to = link.trim_to.load(Ordering::Acquire);
-    if trim_to >= 0 && acknowledged > trim_to && link.begin_inspection() {
+    if trim_to >= 0 && acknowledged >= trim_to && link.begin_inspection() {
         tasks.spawn(trim(shared.clone(), link.clone(), trim_to));
         return;
     }
-    let epoch = source_epoch(shared, link);
+    let epoch = home_epoch(shared, link);
     if epoch >= 0 && epoch != link.compared_epoch.load(Ordering::Acquire) && link.begin_inspection()
     {
         tasks.spawn(compare(shared.clone(), link.clone(), epoch, acknowledged));
@@ -148,18 +157,22 @@ fn report(link: &Link, state: &State) {
     }
 }
 
-fn source_epoch(shared: &Shared, link: &Link) -> i32 {
-    let view = shared.clusters.source.view();
+fn home_epoch(shared: &Shared, link: &Link) -> i32 {
+    let view = shared.home_of(link).view();
     view.leader_and_epoch(&link.at)
         .map_or(-1, |(_, epoch)| epoch)
 }
 
-/// The destination's log start follows the source's into the first batch.
+/// The copy's log start follows the home's.
 async fn trim(shared: Arc<Shared>, link: Arc<Link>, to: i64) {
-    match topic_calls::delete_below(&shared.clusters.destination, &link.at, to).await {
-        Ok(_) => link.trim_to.store(-1, Ordering::Release),
+    match topic_calls::delete_below(shared.copy_of(&link), &link.at, to).await {
+        // It may have moved on meanwhile.
+        Ok(_) => drop(
+            link.trim_to
+                .compare_exchange(to, -1, Ordering::AcqRel, Ordering::Acquire),
+        ),
         Err(error) => {
-            tracing::warn!(partition = %link.at, %error, "the log start cannot follow the source's yet");
+            tracing::warn!(partition = %link.at, %error, "the log start cannot follow the home's yet");
             tokio::time::sleep(GAUGES).await;
         }
     }
@@ -168,7 +181,7 @@ async fn trim(shared: Arc<Shared>, link: Arc<Link>, to: i64) {
 
 /// A new leader of the home must still have what was copied from the old one.
 async fn compare(shared: Arc<Shared>, link: Arc<Link>, epoch: i32, acknowledged: i64) {
-    match ends::compare(&shared, &link.at, acknowledged).await {
+    match ends::compare(&shared, &link, acknowledged).await {
         Ok(compared) => {
             link.compared_epoch.store(epoch, Ordering::Release);
             if let Some(reason) = compared.differs {

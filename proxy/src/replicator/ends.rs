@@ -1,4 +1,4 @@
-//! Where the destination's log really ends, and whether what stands there is the source's: resume by content, not by
+//! Where the copy's log really ends, and whether what stands there is the home's: resume by content, not by
 //! memory (DESIGN section 4).
 
 use std::ops::{Range, RangeInclusive};
@@ -43,8 +43,8 @@ pub(super) async fn inspect(shared: Arc<Shared>, link: Arc<Link>) {
                 tracing::debug!(partition = %link.at, %error, "the end cannot be read yet");
                 tokio::time::sleep(BACKOFF).await;
                 // Failed refreshes are reported by the clusters themselves.
-                let _ = shared.clusters.destination.refresh().await;
-                let _ = shared.clusters.source.refresh().await;
+                let _ = shared.copy_of(&link).refresh().await;
+                let _ = shared.home_of(&link).refresh().await;
             }
             Err(error) => link.engine().stop(error.to_string()),
         }
@@ -56,24 +56,24 @@ pub(super) async fn inspect(shared: Arc<Shared>, link: Arc<Link>) {
 }
 
 async fn look(shared: &Shared, link: &Link, newest: Option<i64>) -> Result<Inspected> {
-    let destination = &shared.clusters.destination;
+    let copy = shared.copy_of(link);
     let at = &link.at;
     let newest = match newest {
         Some(newest) => Some(newest),
         None => {
             let only = std::slice::from_ref(at);
-            let end = destination.list_offsets(only, OffsetAt::HighWatermark);
-            let tail = tail(destination, at, end.await?[at]).await?;
+            let end = copy.list_offsets(only, OffsetAt::HighWatermark);
+            let tail = tail(copy, at, end.await?[at]).await?;
             tail.map(|tail| tail.max_timestamp)
         }
     };
     let wait = settle_for(shared.config.timing.settle, newest);
-    let end = settled_end(destination, at, wait).await?;
-    let compared = compare(shared, at, end).await?;
+    let end = settled_end(copy, at, wait).await?;
+    let compared = compare(shared, link, end).await?;
     if let Some(reason) = compared.differs {
         return Err(Error::refused(reason));
     }
-    let own = shared.journal.link(at)?;
+    let own = shared.journal.link(link)?;
     let has_records = compared.tail.is_some();
     let stamp = compared
         .tail
@@ -83,9 +83,9 @@ async fn look(shared: &Shared, link: &Link, newest: Option<i64>) -> Result<Inspe
             id,
             next_sequence: tail.next_sequence,
         });
-    let source = &shared.clusters.source;
+    let home = shared.home_of(link);
     let only = std::slice::from_ref(at);
-    let source_end = source.list_offsets(only, OffsetAt::HighWatermark).await?[at];
+    let source_end = home.list_offsets(only, OffsetAt::HighWatermark).await?[at];
     Ok(Inspected {
         end,
         source_end,
@@ -144,49 +144,50 @@ pub(super) struct Tail {
 /// What [`compare`] found.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
-    /// The destination's last batch of records; none where it has none.
+    /// The copy's last batch of records; none where it has none.
     tail: Option<Tail>,
     /// Why the two logs are not the same there.
     pub(super) differs: Option<String>,
 }
 
-/// Compares the last batch of records below `end` on both sides. Nothing to compare is no difference: the destination
-/// is empty, or the source has deleted or compacted the batch away.
-pub(super) async fn compare(shared: &Shared, at: &TopicPartition, end: i64) -> Result<Compared> {
-    let tail = tail(&shared.clusters.destination, at, end).await?;
-    let differs = difference(shared, at, end, tail.as_ref()).await?;
+/// Compares the last batch of records below `end` on both sides. Nothing to compare is no difference: the copy is
+/// empty, or the home has deleted or compacted the batch away.
+pub(super) async fn compare(shared: &Shared, link: &Link, end: i64) -> Result<Compared> {
+    let tail = tail(shared.copy_of(link), &link.at, end).await?;
+    let differs = difference(shared, link, end, tail.as_ref()).await?;
     Ok(Compared { tail, differs })
 }
 
 async fn difference(
     shared: &Shared,
-    at: &TopicPartition,
+    link: &Link,
     end: i64,
     copy: Option<&Tail>,
 ) -> Result<Option<String>> {
-    let source = &shared.clusters.source;
+    let (home, at) = (shared.home_of(link), &link.at);
     let only = [at.clone()];
-    let start = source.list_offsets(&only, OffsetAt::LogStart).await?[at];
+    let start = home.list_offsets(&only, OffsetAt::LogStart).await?[at];
     if start >= end {
         return Ok(None);
     }
-    let source_end = source.true_ends(&only).await?[at].offset;
-    if source_end < end {
+    let home_end = home.true_ends(&only).await?[at].offset;
+    if home_end < end {
         return Ok(Some(format!(
-            "diverged: the source ends at offset {source_end}, the destination at {end}"
+            "diverged: the {} ends at offset {home_end}, its copy at {end}",
+            link.home
         )));
     }
     let Some(copy) = copy.filter(|copy| copy.last >= start) else {
         return Ok(None);
     };
-    let original = batch_with(source, at, copy.last).await?;
+    let original = batch_with(home, at, copy.last).await?;
     if original.is_some_and(|original| original.digest == copy.digest) {
         return Ok(None);
     }
-    // The source's start may lie inside the batch.
+    // The home's start may lie inside the batch.
     let offsets = copy.base.max(start)..=copy.last;
-    let theirs = stretch(source, at, offsets.clone()).await?;
-    let ours = stretch(&shared.clusters.destination, at, offsets).await?;
+    let theirs = stretch(home, at, offsets.clone()).await?;
+    let ours = stretch(shared.copy_of(link), at, offsets).await?;
     Ok(theirs.contradicts(&ours).map(|offset| {
         format!("diverged: the record at offset {offset} is not the same on both sides")
     }))

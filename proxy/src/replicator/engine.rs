@@ -1,9 +1,9 @@
-//! Pure: the state of one link (one partition, source to destination). Events go in as method calls with the time as
+//! Pure: the state of one link (one partition, from its home to its copy on the other cluster). Events go in as method calls with the time as
 //! a number; what is to be done is asked for ([`Engine::fetch_wanted`], [`Engine::take_write`],
 //! [`Engine::wants_activation`], [`Engine::wants_inspection`]). No socket, no clock, no randomness.
 //!
 //! The rules it keeps (DESIGN section 4): at most one unresolved write; every answer's base offset is the planned
-//! one; after an ambiguous answer nothing is sent before the destination's end was inspected, and what is resent is
+//! one; after an ambiguous answer nothing is sent before the copy's end was inspected, and what is resent is
 //! the same bytes; only ids that Lockgate issued to clients are kept, everything else carries the link's own id; every
 //! offset at which consumers see nothing is taken by a marker.
 //!
@@ -18,6 +18,7 @@ use lockgate_wire::batch::{Batch, BatchView, Batches, Stamp, next_sequence, pass
 use lockgate_wire::producer_id::{ProducerId, ProducerIdKind};
 
 use super::lag::Lag;
+use crate::words::Side;
 use committed::Committed;
 use queue::{Item, Queue};
 
@@ -34,7 +35,7 @@ pub(super) use words::{Inspected, LinkStamp, Outcome, State, Write};
 pub(super) const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Offsets of one partition that may wait for markers; over it the partition is not fetched.
 pub(super) const QUEUE_HOLES_MAX: i64 = 100_000;
-/// How far below the destination's end a batch of records is looked for: longer stretches of nothing but markers are
+/// How far below the copy's end a batch of records is looked for: longer stretches of nothing but markers are
 /// taken for what follows records.
 pub(super) const LOOK_BACK_MAX: i64 = 1 << 18;
 /// How long a refused write waits before it is tried again, milliseconds.
@@ -44,11 +45,13 @@ pub(super) const RETRY_AFTER_MS: u64 = 200;
 #[derive(Debug)]
 pub(super) struct Engine {
     state: State,
+    /// Named in the sentences.
+    home: Side,
     /// Stopped by provisioning, which tries again.
     refused: bool,
-    /// The source offset that the next fetched batch must begin at.
+    /// The home's offset that the next fetched batch must begin at.
     next: i64,
-    /// The offset that the destination gets next.
+    /// The offset that the copy gets next.
     acknowledged: i64,
     source_start: i64,
     queue: Queue,
@@ -65,16 +68,17 @@ pub(super) struct Engine {
     stamp: Option<LinkStamp>,
     /// Answers to fetches that bear an older token are dropped.
     token: u64,
-    /// The destination's end never falls below this: where its alignment put it.
+    /// The copy's end never falls below this: where its alignment put it.
     floor: i64,
     pub(super) lag: Lag,
 }
 
 impl Engine {
     /// `hole_max` bounds how many offsets without a record are filled in one place.
-    pub(super) fn new(hole_max: i64) -> Self {
+    pub(super) fn new(home: Side, hole_max: i64) -> Self {
         Self {
             state: State::Provisioning,
+            home,
             refused: false,
             next: 0,
             acknowledged: 0,
@@ -97,7 +101,7 @@ impl Engine {
         &self.state
     }
 
-    /// The offset that the destination gets next.
+    /// The offset that the copy gets next.
     pub(super) fn acknowledged(&self) -> i64 {
         self.acknowledged
     }
@@ -205,7 +209,7 @@ impl Engine {
         self.next > before || self.queue.len() > had
     }
 
-    /// The source's log starts here now; a fetch below it would be refused.
+    /// The home's log starts here now; a fetch below it would be refused.
     pub(super) fn source_starts(&mut self, log_start: i64) {
         self.source_start = self.source_start.max(log_start);
         if self.state == State::Copying {
@@ -213,14 +217,18 @@ impl Engine {
         }
     }
 
-    /// What is below the source's start and not copied is lost to everybody. Only a link that has copied nothing since
+    /// What is below the home's start and not copied is lost to everybody. Only a link that has copied nothing since
     /// its alignment takes that for one more hole.
     fn check_start(&mut self) {
         let waiting = !self.queue.is_empty() || self.writing.is_some();
         if self.source_start > self.next && (self.copied || waiting) {
+            let cure = match self.home {
+                Side::Source => "; delete the topic at the destination to begin anew",
+                Side::Destination => "; there is no way back to the source any more",
+            };
             self.stop(format!(
-                "the source's log starts at offset {}, past {} where copying stands: records were deleted before they could be copied; delete the topic at the destination to begin anew",
-                self.source_start, self.next
+                "the {}'s log starts at offset {}, past {} where copying stands: records were deleted before they could be copied{cure}",
+                self.home, self.source_start, self.next
             ));
         }
     }
@@ -372,7 +380,8 @@ impl Engine {
             Outcome::Written(base) if base == write.base => self.written(now_ms),
             Outcome::Written(base) => {
                 let reason = format!(
-                    "the destination wrote a batch at offset {base} where {} was planned: somebody else writes there",
+                    "the {} wrote a batch at offset {base} where {} was planned: somebody else writes there",
+                    self.home.other(),
                     write.base
                 );
                 self.stop(reason);
@@ -401,14 +410,14 @@ impl Engine {
 
     // --- resume by content ---
 
-    /// Whether the destination's end has to be read; the timestamp is of the newest record that may still arrive
+    /// Whether the copy's end has to be read; the timestamp is of the newest record that may still arrive
     /// late, if there is one.
     pub(super) fn wants_inspection(&self) -> Option<Option<i64>> {
         (self.state == State::Inspecting && !self.in_flight)
             .then(|| self.writing.as_ref().map(|write| write.max_timestamp))
     }
 
-    /// The destination's end, as it stood still and was found equal to the source up to there.
+    /// The copy's end, as it stood still and was found equal to the home up to there.
     pub(super) fn inspected(&mut self, found: Inspected, now_ms: u64) {
         if self.state != State::Inspecting || self.in_flight {
             return;
@@ -423,8 +432,8 @@ impl Engine {
     fn resume_at(&mut self, found: Inspected, now_ms: u64) {
         if found.end < self.floor {
             self.stop(format!(
-                "the destination ends at offset {}, below {} where it was aligned: it was recreated or lost its log",
-                found.end, self.floor
+                "the {} ends at offset {}, below {} where it was aligned: it was recreated or lost its log",
+                self.home.other(), found.end, self.floor
             ));
             return;
         }
@@ -483,7 +492,7 @@ impl Engine {
         !self.is_over()
     }
 
-    /// Copies again from the destination's end: after a start, or where its end fell.
+    /// Copies again from the copy's end: after a start, or where its end fell.
     fn restart_at(&mut self, found: Inspected, now_ms: u64) {
         self.drop_queue();
         let markers = self.writing.take().and_then(|write| write.marker_epoch);
@@ -519,6 +528,13 @@ impl Engine {
         }
     }
 
+    /// The fence was lifted, but the copy has settings of a home: it is prepared again first.
+    pub(super) fn unprepare(&mut self) {
+        if self.state == State::Sealed {
+            self.state = State::Provisioning;
+        }
+    }
+
     fn drop_queue(&mut self) {
         self.queue.clear();
         self.token += 1;
@@ -535,7 +551,7 @@ struct Answer<'a> {
 
 fn written_by_others(end: i64, base: i64, to: i64) -> String {
     format!(
-        "the destination ends at offset {end} after a write of offsets {base} to {}: somebody else writes there",
+        "the copy ends at offset {end} after a write of offsets {base} to {}: somebody else writes there",
         to - 1
     )
 }

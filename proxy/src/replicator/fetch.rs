@@ -1,4 +1,4 @@
-//! The fetch side: one loop and one connection per source broker. A request names every partition that the broker
+//! The fetch side: one loop and one connection per broker of a home. A request names every partition that the broker
 //! leads and that has room; it waits at the broker (a long poll) until one of them has something.
 
 use std::collections::HashMap;
@@ -16,8 +16,8 @@ use super::engine::Aborted;
 use super::link::{Link, Shared, wait};
 use super::rebuild::{self, Start};
 use crate::error::{Error, Kind, Result};
-use crate::upstream::Connection;
-use crate::words::{TopicPartition, UpstreamNode};
+use crate::upstream::{Cluster, Connection};
+use crate::words::{Side, TopicPartition, UpstreamNode};
 
 /// How long a broker may hold a request that it has nothing for.
 const MAX_WAIT_MS: i32 = 250;
@@ -41,8 +41,9 @@ const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
-/// Copies what one source broker leads until the replicator stops.
-pub(super) async fn run(shared: Arc<Shared>, node: UpstreamNode) {
+/// Fetches what one broker leads until the replicator stops.
+pub(super) async fn run(shared: Arc<Shared>, side: Side, node: UpstreamNode) {
+    let cluster = shared.clusters.on(side).clone();
     let mut connection: Option<Connection> = None;
     let mut progress = shared.progress.subscribe();
     let mut turn = 0;
@@ -50,21 +51,21 @@ pub(super) async fn run(shared: Arc<Shared>, node: UpstreamNode) {
     while !shared.is_stopping() {
         progress.borrow_and_update();
         turn += 1;
-        let asked = gather(&shared, node, turn);
+        let asked = gather(&shared, &cluster, node, turn);
         if asked.partitions.is_empty() {
             wait(&mut progress, IDLE).await;
             continue;
         }
         let result = tokio::select! {
-            result = round(&shared, node, &mut connection, &asked) => result,
+            result = round(&shared, &cluster, node, &mut connection, &asked) => result,
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         if let Err(error) = result {
-            tracing::debug!(%node, %error, "fetching from the source");
+            tracing::debug!(%side, %node, %error, "fetching");
             connection = None;
             tokio::time::sleep(BACKOFF).await;
             // A failed refresh is reported by the cluster itself.
-            let _ = shared.clusters.source.refresh().await;
+            let _ = cluster.refresh().await;
         }
     }
 }
@@ -76,8 +77,8 @@ struct Asked {
 }
 
 /// What can be fetched now. `turn` moves the first partition: a broker fills its answer in the order asked.
-fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Asked {
-    let view = shared.clusters.source.view();
+fn gather(shared: &Shared, cluster: &Cluster, node: UpstreamNode, turn: usize) -> Asked {
+    let view = cluster.view();
     let links = shared.links();
     let mut asked = Asked {
         partitions: Vec::new(),
@@ -86,7 +87,9 @@ fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Asked {
     let mut buffered = 0;
     let (before, after) = links.split_at(turn % links.len().max(1));
     for link in after.iter().chain(before) {
-        if view.leader(&link.at.topic, link.at.partition) != Some(node) {
+        if link.home != cluster.side()
+            || view.leader(&link.at.topic, link.at.partition) != Some(node)
+        {
             continue;
         }
         let engine = link.engine();
@@ -105,13 +108,14 @@ fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Asked {
 
 async fn round(
     shared: &Shared,
+    cluster: &Cluster,
     node: UpstreamNode,
     connection: &mut Option<Connection>,
     asked: &Asked,
 ) -> Result<()> {
     let open = match connection.take() {
         Some(open) if !open.is_closed() => open,
-        _ => shared.clusters.source.dedicated(node).await?,
+        _ => cluster.dedicated(node).await?,
     };
     let request = request(
         asked
@@ -123,12 +127,11 @@ async fn round(
     );
     let answer = open.call_within(&request, TIMEOUT).await?;
     *connection = Some(open);
-    take_in(shared, asked, answer).await
+    take_in(shared, cluster.side(), asked, answer).await
 }
 
 /// Hands each partition's records to its engine.
-async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Result<()> {
-    let side = shared.clusters.source.side();
+async fn take_in(shared: &Shared, side: Side, asked: &Asked, answer: FetchResponse) -> Result<()> {
     if answer.error_code != 0 {
         return Err(Error::kafka(side, answer.error_code, "fetching"));
     }
@@ -149,6 +152,7 @@ async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Resul
             };
             match partition.error_code {
                 0 => {
+                    link.home_starts(partition.log_start_offset);
                     let aborted = aborted(&partition);
                     let records = partition.records.unwrap_or_default();
                     let records = match copyable(link, *from, records).await {
@@ -166,7 +170,7 @@ async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Resul
                 OFFSET_OUT_OF_RANGE => out_of_range.push(link.clone()),
                 TOPIC_AUTHORIZATION_FAILED => link
                     .engine()
-                    .stop("the source does not let Lockgate read the topic"),
+                    .stop(format!("the {side} does not let Lockgate read the topic")),
                 code => failed = Some((code, link.at.clone())),
             }
         }
@@ -210,13 +214,13 @@ fn aborted(partition: &PartitionData) -> Vec<Aborted> {
         .collect()
 }
 
-/// The offset that is wanted is outside the source's log: below its start, which has moved, or beyond its end.
+/// The offset that is wanted is outside the home's log: below its start, which has moved, or beyond its end.
 async fn log_moved(shared: &Shared, link: &Link) -> Result<()> {
     use crate::upstream::OffsetAt;
-    let source = &shared.clusters.source;
+    let home = shared.home_of(link);
     let only = [link.at.clone()];
-    let start = source.list_offsets(&only, OffsetAt::LogStart).await?;
-    let end = source.true_ends(&only).await?;
+    let start = home.list_offsets(&only, OffsetAt::LogStart).await?;
+    let end = home.true_ends(&only).await?;
     let (start, end) = (start[&link.at], end[&link.at].offset);
     {
         let mut engine = link.engine();
@@ -226,7 +230,8 @@ async fn log_moved(shared: &Shared, link: &Link) -> Result<()> {
         };
         if from > end {
             engine.stop(format!(
-                "diverged: the source ends at offset {end}, the destination at {from}: the source lost records or was recreated"
+                "diverged: the {0} ends at offset {end}, its copy at {from}: the {0} lost records or was recreated",
+                link.home
             ));
             return Ok(());
         }

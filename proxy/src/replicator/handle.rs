@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::route::Routes;
 use crate::state::Store;
 use crate::upstream::Clusters;
-use crate::words::TopicPartition;
+use crate::words::{Side, TopicPartition};
 
 /// The running replicator. Clones share it.
 #[derive(Debug, Clone)]
@@ -77,14 +77,15 @@ impl Replicator {
         summary
     }
 
-    /// Waits until the destination has every record below these source offsets (all replicas in sync: below its high
-    /// watermark).
+    /// Waits until the copies have every record below these offsets of the home (all replicas in sync: below their high
+    /// watermarks).
     pub async fn wait_until_copied(
         &self,
+        home: Side,
         ends: &HashMap<TopicPartition, i64>,
         within: Duration,
     ) -> Result<()> {
-        level::readable(&self.shared, ends, within).await
+        level::readable(&self.shared, home, ends, within).await
     }
 
     /// Called while no client writes to these topics: copies what is left, proves that source true end = source high
@@ -94,29 +95,41 @@ impl Replicator {
     /// [`Self::resume`].
     pub async fn level(
         &self,
+        home: Side,
         topics: &[Arc<str>],
         still_for: Duration,
         within: Duration,
     ) -> Result<HashMap<TopicPartition, i64>> {
-        level::level(&self.shared, topics, still_for, within).await
+        level::level(&self.shared, home, topics, still_for, within).await
     }
 
-    /// Lets sealed links go on: the fence was lifted.
-    pub fn resume(&self, topics: &[Arc<str>]) {
-        self.each(topics, |engine| engine.resume());
+    /// Before the fence of a producer move: the former home's topics stop deleting and take what a copy has to take.
+    pub async fn before_open(&self, topics: &[Arc<str>], to: Side) -> Result<()> {
+        provision::before_open(&self.shared, topics, to).await
     }
 
-    /// After Open: these topics' home is the destination; their forward links end for good.
-    pub fn retire(&self, topics: &[Arc<str>]) {
-        self.each(topics, |engine| engine.retire());
+    /// Inside the fence, behind the proof: the new home gives the time where the former one did (LogAppendTime).
+    pub async fn take_time(&self, topics: &[Arc<str>], to: Side) -> Result<()> {
+        provision::take_time(&self.shared, topics, to).await
     }
 
-    fn each(&self, topics: &[Arc<str>], act: impl Fn(&mut super::engine::Engine)) {
+    /// The fence was lifted, or did not come: links go on, settings are given back.
+    pub fn lifted(&self, topics: &[Arc<str>]) {
+        provision::lifted(&self.shared, topics);
+        self.shared.progress.raise();
+    }
+
+    /// After Open, with the new home published: these topics' links end; those of the other direction take over.
+    /// After commit there are none.
+    pub fn retire(&self, topics: &[Arc<str>], home: Side) {
         let owned = |name: &str| topics.iter().any(|topic| &**topic == name);
         for link in self.shared.links_of(&owned) {
-            act(&mut link.engine());
+            if link.home == home {
+                link.engine().retire();
+            }
         }
         self.shared.progress.raise();
+        self.shared.rerouted.raise();
     }
 
     /// Applies the settings that topics get for good at commit (DESIGN section 4).

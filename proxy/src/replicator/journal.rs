@@ -7,9 +7,9 @@ use lockgate_wire::producer_id::ProducerId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::link::Link;
 use crate::error::Result;
 use crate::state::{CopyOrder, Key, Kind, Store};
-use crate::words::TopicPartition;
 
 /// A topic that Lockgate made at the destination. Written before the topic is created: one that exists there without
 /// this record belongs to somebody else (trap 30).
@@ -21,9 +21,15 @@ pub(super) struct TopicRecord {
     pub(super) aligned_partitions: usize,
     /// The source topic's own settings when it was made, for commit.
     pub(super) settings: Vec<(String, String)>,
-    /// The source topic's id when it was made: one of the same name made again is another log.
+    /// The source topic's id when its copy was made: one of the same name made again is another log.
     #[serde(default)]
     pub(super) source_id: Uuid,
+    /// The destination topic's id, once it was made.
+    #[serde(default)]
+    pub(super) destination_id: Uuid,
+    /// The source's topic has settings of Lockgate's: it is about to be, or is, the copy.
+    #[serde(default)]
+    pub(super) source_is_copy: bool,
 }
 
 /// A link's own producer id.
@@ -51,17 +57,17 @@ impl Journal {
         self.put(vec![(Key::new(Kind::Topic, topic), record)]).await
     }
 
-    pub(super) fn link(&self, at: &TopicPartition) -> Result<Option<ProducerId>> {
-        let record: Option<LinkRecord> = self.store.get(&Key::new(Kind::Link, at.to_string()))?;
+    pub(super) fn link(&self, link: &Link) -> Result<Option<ProducerId>> {
+        let record: Option<LinkRecord> = self.store.get(&Key::new(Kind::Link, link.key()))?;
         Ok(record.map(|record| ProducerId::new(record.producer_id)))
     }
 
-    /// Many links' new ids in one transaction.
-    pub(super) async fn put_links(&self, ids: &[(TopicPartition, ProducerId)]) -> Result<()> {
-        let entries = ids.iter().map(|(at, id)| {
+    /// Many links' new ids by their keys, in one transaction.
+    pub(super) async fn put_links(&self, ids: &[(String, ProducerId)]) -> Result<()> {
+        let entries = ids.iter().map(|(link, id)| {
             let producer_id = id.get();
             (
-                Key::new(Kind::Link, at.to_string()),
+                Key::new(Kind::Link, link.as_str()),
                 LinkRecord { producer_id },
             )
         });

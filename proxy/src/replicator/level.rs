@@ -1,4 +1,4 @@
-//! The proof before Open: source true end = source high watermark = destination high watermark for every partition,
+//! The proof before Open: the home's true end = its high watermark = the copy's high watermark for every partition,
 //! twice under the same leader epochs, and the links at rest with nothing unresolved (DESIGN section 7, step 5).
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use crate::words::{Side, TopicPartition};
 /// How long a waiter waits for progress before it looks again by itself.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A topic that the source does not name now; it may lack a leader for a moment.
+/// A topic that the home does not name now; it may lack a leader for a moment.
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 type Ends = HashMap<TopicPartition, LogEnd>;
@@ -22,6 +22,7 @@ type Ends = HashMap<TopicPartition, LogEnd>;
 /// Waits until every link of these topics is level and sealed; the ends that were proven.
 pub(super) async fn level(
     shared: &Shared,
+    home: Side,
     topics: &[Arc<str>],
     still_for: Duration,
     within: Duration,
@@ -29,7 +30,7 @@ pub(super) async fn level(
     let deadline = Instant::now() + within;
     let mut last = None;
     while Instant::now() < deadline {
-        let attempt = attempt(shared, topics, still_for, deadline);
+        let attempt = attempt(shared, home, topics, still_for, deadline);
         let left = deadline.saturating_duration_since(Instant::now());
         match tokio::time::timeout(left, attempt).await {
             Ok(Ok(Some(ends))) => return Ok(ends),
@@ -38,8 +39,9 @@ pub(super) async fn level(
                 last = Some(error);
                 tokio::time::sleep(LOOK).await;
                 // Failed refreshes are reported by the clusters themselves.
-                let _ = shared.clusters.source.refresh().await;
-                let _ = shared.clusters.destination.refresh().await;
+                for side in Side::BOTH {
+                    let _ = shared.clusters.on(side).refresh().await;
+                }
             }
             Ok(Err(error)) => return Err(error),
             Err(_) => break,
@@ -58,18 +60,18 @@ pub(super) async fn level(
 /// One try. None where an end moved between the two looks.
 async fn attempt(
     shared: &Shared,
+    home: Side,
     topics: &[Arc<str>],
     still_for: Duration,
     deadline: Instant,
 ) -> Result<Option<HashMap<TopicPartition, i64>>> {
-    let links = links_of(shared, topics).await?;
+    let links = links_of(shared, home, topics).await?;
     let partitions: Vec<TopicPartition> = links.iter().map(|link| link.at.clone()).collect();
     if partitions.is_empty() {
         return Ok(Some(HashMap::new()));
     }
-    let source = &shared.clusters.source;
     let first_at = Instant::now();
-    let first = source.true_ends(&partitions).await?;
+    let first = shared.clusters.on(home).true_ends(&partitions).await?;
     let ends = offsets(&first);
     copied(shared, &links, &ends, deadline).await?;
     tokio::time::sleep((first_at + still_for).saturating_duration_since(Instant::now())).await;
@@ -80,7 +82,7 @@ async fn attempt(
             return Ok(None);
         }
     }
-    let proven = is_level(shared, &partitions, &first).await;
+    let proven = is_level(shared, home, &partitions, &first).await;
     if !matches!(proven, Ok(true)) {
         resume(&links);
     }
@@ -94,13 +96,18 @@ fn resume(links: &[Arc<Link>]) {
 }
 
 /// The second look.
-async fn is_level(shared: &Shared, partitions: &[TopicPartition], first: &Ends) -> Result<bool> {
-    let (source, destination) = (&shared.clusters.source, &shared.clusters.destination);
+async fn is_level(
+    shared: &Shared,
+    home: Side,
+    partitions: &[TopicPartition],
+    first: &Ends,
+) -> Result<bool> {
+    let (home, copy) = (shared.clusters.on(home), shared.clusters.on(home.other()));
     let (ends, watermarks, copies, copied) = tokio::try_join!(
-        source.true_ends(partitions),
-        source.list_offsets(partitions, OffsetAt::HighWatermark),
-        destination.true_ends(partitions),
-        destination.list_offsets(partitions, OffsetAt::HighWatermark),
+        home.true_ends(partitions),
+        home.list_offsets(partitions, OffsetAt::HighWatermark),
+        copy.true_ends(partitions),
+        copy.list_offsets(partitions, OffsetAt::HighWatermark),
     )?;
     Ok(partitions.iter().all(|at| {
         let end = ends[at].offset;
@@ -117,26 +124,27 @@ fn offsets(ends: &Ends) -> HashMap<TopicPartition, i64> {
         .collect()
 }
 
-/// The links of all partitions that these topics have on the source.
-async fn links_of(shared: &Shared, topics: &[Arc<str>]) -> Result<Vec<Arc<Link>>> {
+/// The links of all partitions that these topics have at their home.
+async fn links_of(shared: &Shared, home: Side, topics: &[Arc<str>]) -> Result<Vec<Arc<Link>>> {
     // A topic or partition may have been made a moment before the fence.
-    let view = shared.clusters.source.refresh().await?;
+    let view = shared.clusters.on(home).refresh().await?;
     let mut links = Vec::new();
     for topic in topics {
-        let found = shared.links_of(&|name| name == &**topic);
-        found.iter().for_each(|link| link.check_source(&view));
+        let mut found = shared.links_of(&|name| name == &**topic);
+        found.retain(|link| link.home == home);
+        found.iter().for_each(|link| link.check_id(home, &view));
         let partitions = view
             .topics
             .get(topic)
             .map_or(0, |topic| topic.partitions.len());
         if partitions == 0 {
             let what = format!("looking for topic {topic:?}");
-            return Err(Error::kafka(Side::Source, UNKNOWN_TOPIC_OR_PARTITION, what));
+            return Err(Error::kafka(home, UNKNOWN_TOPIC_OR_PARTITION, what));
         }
         if found.len() < partitions {
             // Just after a start: worth waiting for.
             return Err(late(format!(
-                "topic {topic:?} has {partitions} partitions on the source and {} links",
+                "topic {topic:?} has {partitions} partitions on the {home} and {} links",
                 found.len()
             )));
         }
@@ -145,7 +153,7 @@ async fn links_of(shared: &Shared, topics: &[Arc<str>]) -> Result<Vec<Arc<Link>>
     Ok(links)
 }
 
-/// Waits until everything below `ends` is acknowledged by the destination. A link that has ended is an error.
+/// Waits until everything below `ends` is acknowledged by the copy. A link that has ended is an error.
 pub(super) async fn copied(
     shared: &Shared,
     links: &[Arc<Link>],
@@ -163,7 +171,7 @@ pub(super) async fn copied(
                     return Err(Error::refused(format!("{} is stopped: {reason}", link.at)));
                 }
                 State::Retired => {
-                    let what = format!("{}: its home is the destination already", link.at);
+                    let what = format!("{}: its home has changed", link.at);
                     return Err(Error::refused(what));
                 }
                 _ => {}
@@ -185,9 +193,10 @@ pub(super) async fn copied(
     }
 }
 
-/// As [`copied`], and then below the destination's high watermark: readable by every consumer.
+/// As [`copied`], and then below the copies' high watermark: readable by every consumer.
 pub(super) async fn readable(
     shared: &Shared,
+    home: Side,
     ends: &HashMap<TopicPartition, i64>,
     within: Duration,
 ) -> Result<()> {
@@ -195,19 +204,21 @@ pub(super) async fn readable(
     let links = shared.links_of(&|_| true);
     let wanted: Vec<Arc<Link>> = links
         .into_iter()
-        .filter(|link| ends.contains_key(&link.at))
+        .filter(|link| link.home == home && ends.contains_key(&link.at))
         .collect();
     if let Some(at) = ends
         .keys()
         .find(|at| !wanted.iter().any(|link| link.at == **at))
     {
-        return Err(Error::refused(format!("{at} is not copied")));
+        return Err(Error::refused(format!(
+            "{at} is not copied from the {home}"
+        )));
     }
     copied(shared, &wanted, ends, deadline).await?;
     let partitions: Vec<TopicPartition> = ends.keys().cloned().collect();
-    let destination = &shared.clusters.destination;
+    let copy = shared.clusters.on(home.other());
     loop {
-        let missing = match destination
+        let missing = match copy
             .list_offsets(&partitions, OffsetAt::HighWatermark)
             .await
         {
@@ -220,7 +231,7 @@ pub(super) async fn readable(
             },
             Err(error) if error.is_retriable() => {
                 // A failed refresh is reported by the cluster itself.
-                let _ = destination.refresh().await;
+                let _ = copy.refresh().await;
                 error
             }
             Err(error) => return Err(error),

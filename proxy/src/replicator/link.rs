@@ -1,6 +1,7 @@
 //! The links as the loops share them: each an [`Engine`] behind a lock that is held for a few steps of arithmetic and
 //! never across an await, and the signals by which the loops wake each other.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -15,8 +16,8 @@ use super::journal::Journal;
 use super::status::{LinkState, LinkStatus};
 use crate::config::Config;
 use crate::route::Routes;
-use crate::upstream::{ClusterView, Clusters};
-use crate::words::TopicPartition;
+use crate::upstream::{Cluster, ClusterView, Clusters};
+use crate::words::{Side, TopicPartition};
 
 /// Partitions that are filled at the same time.
 const ALIGNING_MAX: usize = 8;
@@ -25,32 +26,41 @@ const ALIGNING_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) at: TopicPartition,
+    /// The cluster that takes the partition's writes; the copy is kept on the other.
+    pub(super) home: Side,
     engine: Mutex<Engine>,
-    /// Somebody is reading the destination's end for it.
+    /// Somebody is reading the copy's end for it.
     pub(super) inspecting: AtomicBool,
-    /// The destination's log is to start here once that much is copied; -1 when nothing is to be done.
+    /// The copy's log is to start here once that much is copied; -1 when nothing is to be done.
     pub(super) trim_to: AtomicI64,
     /// The log names the reason for which it stopped.
     pub(super) reported: AtomicBool,
     /// The home's leader epoch under which both sides were last found equal.
     pub(super) compared_epoch: AtomicI32,
-    /// The source's topic is compacted.
+    /// The topic is compacted.
     pub(super) compacted: AtomicBool,
-    /// The id of the source's topic that is copied, once it is known.
-    pub(super) source_id: OnceLock<Uuid>,
+    /// The copy's log start follows the home's: brokers refuse that for topics that are only compacted.
+    pub(super) trims: AtomicBool,
+    /// Where the home's log starts, as last seen.
+    home_start: AtomicI64,
+    /// The topic's ids on both sides, by [`Side::index`], once they are known.
+    pub(super) ids: OnceLock<[Uuid; 2]>,
 }
 
 impl Link {
-    pub(super) fn new(at: TopicPartition, hole_max: i64) -> Arc<Self> {
+    pub(super) fn new(at: TopicPartition, home: Side, hole_max: i64) -> Arc<Self> {
         Arc::new(Self {
             at,
-            engine: Mutex::new(Engine::new(hole_max)),
+            home,
+            engine: Mutex::new(Engine::new(home, hole_max)),
             inspecting: AtomicBool::new(false),
             trim_to: AtomicI64::new(-1),
             reported: AtomicBool::new(false),
             compared_epoch: AtomicI32::new(-1),
             compacted: AtomicBool::new(false),
-            source_id: OnceLock::new(),
+            trims: AtomicBool::new(false),
+            home_start: AtomicI64::new(0),
+            ids: OnceLock::new(),
         })
     }
 
@@ -59,15 +69,33 @@ impl Link {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops the link if the source's topic is not the one that it began with: offsets of a log that was made again
-    /// mean other records, also where they go on as if nothing had happened.
-    pub(super) fn check_source(&self, view: &ClusterView) {
-        let (Some(known), Some(now)) = (self.source_id.get(), view.topics.get(&self.at.topic))
-        else {
+    /// Stops the link if the topic on this side is not the one that it began with: offsets of a log that was made
+    /// again mean other records, also where they go on as if nothing had happened.
+    pub(super) fn check_id(&self, side: Side, view: &ClusterView) {
+        let (Some(known), Some(now)) = (self.ids.get(), view.topics.get(&self.at.topic)) else {
             return;
         };
-        if let Some(reason) = made_again(&self.at.topic, *known, now.id) {
+        if let Some(reason) = made_again(&self.at.topic, side, known[side.index()], now.id) {
             self.engine().stop(reason);
+        }
+    }
+
+    /// The home's log starts here, as an answer to a fetch says: by age, by size or by DeleteRecords of a client.
+    pub(super) fn home_starts(&self, log_start: i64) {
+        if log_start <= self.home_start.fetch_max(log_start, Ordering::AcqRel) {
+            return;
+        }
+        self.engine().source_starts(log_start);
+        if self.trims.load(Ordering::Acquire) {
+            self.trim_to.fetch_max(log_start, Ordering::AcqRel);
+        }
+    }
+
+    /// Its name in the journal: each direction has producer ids of its own.
+    pub(super) fn key(&self) -> String {
+        match self.home {
+            Side::Source => self.at.to_string(),
+            Side::Destination => format!("{} reversed", self.at),
         }
     }
 
@@ -85,6 +113,7 @@ impl Link {
         LinkStatus {
             topic: self.at.topic.to_string(),
             partition: self.at.partition,
+            home: self.home,
             source_end: engine.lag.source_end(),
             next_offset: engine.acknowledged(),
             lag_records: engine.lag.records(),
@@ -105,11 +134,13 @@ impl Link {
 }
 
 /// Why a topic with this id now is not the one that was known; brokers that give no ids cannot tell.
-pub(super) fn made_again(topic: &str, known: Uuid, now: Uuid) -> Option<String> {
+pub(super) fn made_again(topic: &str, side: Side, known: Uuid, now: Uuid) -> Option<String> {
     (known != now && !known.is_nil() && !now.is_nil()).then(|| {
-        format!(
-            "diverged: topic {topic:?} was deleted and made again on the source; delete it at the destination too"
-        )
+        let cure = match side {
+            Side::Source => "; delete it at the destination too",
+            Side::Destination => "",
+        };
+        format!("diverged: topic {topic:?} was deleted and made again on the {side}{cure}")
     })
 }
 
@@ -147,6 +178,10 @@ pub(super) struct Shared {
     pub(super) progress: Signal,
     /// A link wants an id or an inspection.
     pub(super) attention: Signal,
+    /// The home of some topics is another now.
+    pub(super) rerouted: Signal,
+    /// Topics that have to be prepared again.
+    again: Mutex<HashSet<Arc<str>>>,
     /// Everything ends.
     pub(super) stopping: watch::Sender<bool>,
     pub(super) align_slots: Semaphore,
@@ -172,6 +207,8 @@ impl Shared {
             writable: Signal::new(),
             progress: Signal::new(),
             attention: Signal::new(),
+            rerouted: Signal::new(),
+            again: Mutex::default(),
             stopping: watch::Sender::new(false),
             align_slots: Semaphore::new(ALIGNING_MAX),
             marker_id: ProducerId::own(rand::random()),
@@ -185,6 +222,18 @@ impl Shared {
 
     pub(super) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
+    }
+
+    /// Has a topic prepared again by its follower.
+    pub(super) fn again(&self, topic: &Arc<str>) {
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        again.insert(topic.clone());
+    }
+
+    /// Whether that was asked for; the follower answers for it from here on.
+    pub(super) fn is_again(&self, topic: &str) -> bool {
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        again.remove(topic)
     }
 
     /// Every link, sorted by topic and partition.
@@ -201,17 +250,33 @@ impl Shared {
             .collect()
     }
 
-    /// The link of a partition, made where there is none.
-    pub(super) fn link(&self, at: &TopicPartition) -> Arc<Link> {
+    /// The cluster that a link's batches come from.
+    pub(super) fn home_of(&self, link: &Link) -> &Arc<Cluster> {
+        self.clusters.on(link.home)
+    }
+
+    /// The cluster that they go to.
+    pub(super) fn copy_of(&self, link: &Link) -> &Arc<Cluster> {
+        self.clusters.on(link.home.other())
+    }
+
+    /// The link of a partition from its home, made where there is none. One of the other direction ends with it.
+    pub(super) fn link(&self, at: &TopicPartition, home: Side) -> Arc<Link> {
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let links = self.links();
         match links.binary_search_by(|link| link.at.cmp(at)) {
-            Ok(index) => links[index].clone(),
-            Err(index) => {
+            Ok(index) if links[index].home == home => links[index].clone(),
+            found => {
                 let hole_max = i64::try_from(self.config.topics.max_markers).unwrap_or(i64::MAX);
-                let link = Link::new(at.clone(), hole_max);
+                let link = Link::new(at.clone(), home, hole_max);
                 let mut more = Vec::clone(&links);
-                more.insert(index, link.clone());
+                match found {
+                    Ok(index) => {
+                        let former = std::mem::replace(&mut more[index], link.clone());
+                        former.engine().retire();
+                    }
+                    Err(index) => more.insert(index, link.clone()),
+                }
                 self.links.store(Arc::new(more));
                 link
             }
@@ -244,15 +309,18 @@ mod tests {
 
     #[test]
     fn a_topic_that_was_made_again_on_the_source_is_not_gone_on_with() {
-        let link = Link::new(TopicPartition::new("t", 0), 0);
-        link.check_source(&view(1));
-        link.source_id.get_or_init(|| Uuid::from_u128(1));
+        let link = Link::new(TopicPartition::new("t", 0), Side::Source, 0);
+        link.check_id(Side::Source, &view(1));
+        link.ids
+            .get_or_init(|| [Uuid::from_u128(1), Uuid::from_u128(7)]);
         // Between the two it is gone for a moment; brokers without ids say nothing.
         for view in [view(1), ClusterView::default(), view(0)] {
-            link.check_source(&view);
+            link.check_id(Side::Source, &view);
             assert_eq!(link.engine().state(), &State::Provisioning);
         }
-        link.check_source(&view(2));
+        link.check_id(Side::Destination, &view(7));
+        assert_eq!(link.engine().state(), &State::Provisioning);
+        link.check_id(Side::Source, &view(2));
         assert!(matches!(link.engine().state(), State::Stopped(why) if why.contains("made again")));
     }
 }

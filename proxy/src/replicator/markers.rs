@@ -22,7 +22,7 @@ use lockgate_wire::producer_id::ProducerId;
 use super::engine::{Outcome, Write};
 use super::link::{Link, Shared};
 use super::produce::failed;
-use crate::upstream::{Connection, OffsetAt};
+use crate::upstream::{Cluster, Connection, OffsetAt};
 use crate::words::TopicPartition;
 
 /// Markers in one request, all partitions together: so many take less than a second.
@@ -33,6 +33,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Sends the markers of one request; the outcome of each write, in their order.
 pub(super) async fn send(
     shared: &Shared,
+    cluster: &Cluster,
     open: &Connection,
     writes: &[(Arc<Link>, Write)],
 ) -> Vec<Outcome> {
@@ -45,19 +46,18 @@ pub(super) async fn send(
         }
     };
     if is_denied(&answer) {
-        let why = "the destination does not let Lockgate write markers, which offsets without a record need: allow \
-                   ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)";
-        return writes
-            .iter()
-            .map(|_| Outcome::Fatal(why.to_owned()))
-            .collect();
+        let why = format!(
+            "the {} does not let Lockgate write markers, which offsets without a record need: allow ALTER on \
+                   the cluster (CLUSTER_ACTION before Kafka 3.8)",
+            cluster.side()
+        );
+        return writes.iter().map(|_| Outcome::Fatal(why.clone())).collect();
     }
     let partitions: Vec<TopicPartition> = writes.iter().map(|(link, _)| link.at.clone()).collect();
-    let destination = &shared.clusters.destination;
     let read = tokio::try_join!(
-        destination.true_ends(&partitions),
+        cluster.true_ends(&partitions),
         // Below it all replicas in sync have the markers, as with acks=all.
-        destination.list_offsets(&partitions, OffsetAt::HighWatermark),
+        cluster.list_offsets(&partitions, OffsetAt::HighWatermark),
     );
     let (ends, watermarks) = read.unwrap_or_else(|error| {
         tracing::info!(node = %open.node(), %error, "the ends behind markers cannot be read");
@@ -133,6 +133,8 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
+    use crate::words::Side;
+
     fn wanted(topic: &str, partition: i32, records: i64, epoch: i16) -> (Arc<Link>, Write) {
         let write = Write {
             base: 7,
@@ -141,7 +143,10 @@ mod tests {
             max_timestamp: i64::MAX,
             marker_epoch: Some(epoch),
         };
-        (Link::new(TopicPartition::new(topic, partition), 0), write)
+        (
+            Link::new(TopicPartition::new(topic, partition), Side::Source, 0),
+            write,
+        )
     }
 
     #[test]

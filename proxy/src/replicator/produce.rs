@@ -1,4 +1,4 @@
-//! The produce side: one loop and one connection per destination broker, one request at a time. A request carries one
+//! The produce side: one loop and one connection per broker that leads copies, one request at a time. A request carries one
 //! batch of every partition that has one ready and that the broker leads.
 
 use std::collections::HashMap;
@@ -13,8 +13,8 @@ use super::engine::{Outcome, Write};
 use super::link::{Link, Shared, wait};
 use super::markers::{self, MARKERS_MAX};
 use crate::error::{Error, Kind, Result};
-use crate::upstream::{Connection, RawRequest};
-use crate::words::{TopicPartition, UpstreamNode};
+use crate::upstream::{Cluster, Connection, RawRequest};
+use crate::words::{Side, TopicPartition, UpstreamNode};
 
 /// Bytes of one request; a single larger batch is sent alone.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
@@ -32,8 +32,9 @@ const VERSION_MIN: i16 = 7;
 /// The client id for the brokers' logs and quotas.
 const CLIENT_ID: &str = "lockgate-replicator";
 
-/// Writes what one destination broker leads until the replicator stops.
-pub(super) async fn run(shared: Arc<Shared>, node: UpstreamNode) {
+/// Writes the copies that one broker leads until the replicator stops.
+pub(super) async fn run(shared: Arc<Shared>, side: Side, node: UpstreamNode) {
+    let cluster = shared.clusters.on(side).clone();
     let mut connection: Option<Connection> = None;
     let mut writable = shared.writable.subscribe();
     let mut turn = 0;
@@ -41,39 +42,45 @@ pub(super) async fn run(shared: Arc<Shared>, node: UpstreamNode) {
         writable.borrow_and_update();
         let open = match connection.take().filter(|open| !open.is_closed()) {
             Some(open) => open,
-            None => match shared.clusters.destination.dedicated(node).await {
+            None => match cluster.dedicated(node).await {
                 Ok(open) => open,
                 Err(error) => {
-                    tracing::debug!(%node, %error, "connecting to the destination");
+                    tracing::debug!(%side, %node, %error, "connecting to write");
                     tokio::time::sleep(BACKOFF).await;
                     // A failed refresh is reported by the cluster itself.
-                    let _ = shared.clusters.destination.refresh().await;
+                    let _ = cluster.refresh().await;
                     continue;
                 }
             },
         };
         // Nothing is taken before there is a connection: a write that is taken counts as sent.
         turn += 1;
-        let writes = gather(&shared, node, turn);
+        let writes = gather(&shared, &cluster, node, turn);
         if writes.is_empty() {
             connection = Some(open);
             wait(&mut writable, IDLE).await;
             continue;
         }
-        let clean = send(&shared, &open, writes).await;
+        let clean = send(&shared, &cluster, &open, writes).await;
         shared.progress.raise();
         if clean {
             connection = Some(open);
         } else {
             shared.attention.raise();
-            let _ = shared.clusters.destination.refresh().await;
+            let _ = cluster.refresh().await;
         }
     }
 }
 
 /// What can be written now. `turn` moves the first partition, so that a full request starves nobody.
-fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Vec<(Arc<Link>, Write)> {
-    let view = shared.clusters.destination.view();
+fn gather(
+    shared: &Shared,
+    cluster: &Cluster,
+    node: UpstreamNode,
+    turn: usize,
+) -> Vec<(Arc<Link>, Write)> {
+    let view = cluster.view();
+    let home = cluster.side().other();
     let links = shared.links();
     let now = shared.now_ms();
     let (mut bytes, mut markers_left) = (0, MARKERS_MAX);
@@ -83,7 +90,7 @@ fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Vec<(Arc<Link>, W
         if bytes >= REQUEST_BYTES_MAX {
             break;
         }
-        if view.leader(&link.at.topic, link.at.partition) != Some(node) {
+        if link.home != home || view.leader(&link.at.topic, link.at.partition) != Some(node) {
             continue;
         }
         if let Some(write) = link.engine().take_write(now, markers_left) {
@@ -99,7 +106,12 @@ fn gather(shared: &Shared, node: UpstreamNode, turn: usize) -> Vec<(Arc<Link>, W
 }
 
 /// Sends the batches, then the markers, each in one request; false if the connection or the view cannot be trusted.
-async fn send(shared: &Shared, open: &Connection, writes: Vec<(Arc<Link>, Write)>) -> bool {
+async fn send(
+    shared: &Shared,
+    cluster: &Cluster,
+    open: &Connection,
+    writes: Vec<(Arc<Link>, Write)>,
+) -> bool {
     let (markers, batches): (Vec<_>, Vec<_>) = writes
         .into_iter()
         .partition(|(_, write)| write.marker_epoch.is_some());
@@ -108,7 +120,7 @@ async fn send(shared: &Shared, open: &Connection, writes: Vec<(Arc<Link>, Write)
         let outcomes = match exchange(open, &batches).await {
             Ok((version, body)) => outcomes(version, &body, &batches),
             Err(error) => {
-                tracing::info!(node = %open.node(), %error, "a write to the destination has no answer");
+                tracing::info!(node = %open.node(), %error, "a write has no answer");
                 batches.iter().map(|_| failed(&error)).collect()
             }
         };
@@ -116,7 +128,7 @@ async fn send(shared: &Shared, open: &Connection, writes: Vec<(Arc<Link>, Write)
         shared.progress.raise();
     }
     if !markers.is_empty() {
-        let outcomes = markers::send(shared, open, &markers).await;
+        let outcomes = markers::send(shared, cluster, open, &markers).await;
         clean &= settle(shared, &markers, outcomes);
     }
     clean
@@ -282,7 +294,7 @@ fn refused(code: i16) -> Outcome {
             | E::InvalidProducerEpoch
             | E::PolicyViolation
             | E::CorruptMessage),
-        ) => Outcome::Fatal(format!("the destination refused it with {error:?}")),
+        ) => Outcome::Fatal(format!("the copy's broker refused it with {error:?}")),
         _ => Outcome::Unknown,
     }
 }

@@ -11,6 +11,11 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::align::align;
+mod exchange;
+mod reverse;
+
+pub(super) use exchange::{before_open, lifted, take_time};
+
 use super::journal::TopicRecord;
 use super::link::{Link, Shared, made_again, wait};
 use super::settings::{self, Settings, Target};
@@ -50,44 +55,67 @@ pub(super) async fn run(shared: Arc<Shared>) {
     followers.shutdown().await;
 }
 
-/// What a route holds and has its home at the source.
+/// What routes hold that are not committed, and their homes have.
 fn topics_to_copy(shared: &Shared) -> Vec<Arc<str>> {
+    let mut topics = Vec::new();
+    for side in Side::BOTH {
+        let view = shared.clusters.on(side).view().clone();
+        let here = view
+            .topics
+            .iter()
+            .filter(|(name, topic)| !topic.internal && is_at_home(shared, name, side));
+        topics.extend(here.map(|(name, _)| name.clone()));
+    }
+    topics
+}
+
+/// Where a topic has its home, as long as it is copied to the other side.
+fn home(shared: &Shared, topic: &str) -> Option<Side> {
     let snapshot = shared.routes.load();
-    let view = shared.clusters.source.view();
-    view.topics
-        .iter()
-        .filter(|(_, topic)| !topic.internal)
-        .filter(|(name, _)| {
-            snapshot
-                .topic(name)
-                .is_some_and(|(_, route)| route.home == Side::Source)
-        })
-        .map(|(name, _)| name.clone())
-        .collect()
+    let (_, route) = snapshot.topic(topic)?;
+    (!route.committed).then_some(route.home)
 }
 
-fn is_at_home(shared: &Shared, topic: &str) -> bool {
-    !shared.is_stopping() && shared.routes.load().topic_home(topic) == Side::Source
+fn is_at_home(shared: &Shared, topic: &str, side: Side) -> bool {
+    !shared.is_stopping() && home(shared, topic) == Some(side)
 }
 
-/// One topic, until its home is the destination.
+/// One topic: prepares it for its home, and again when its home, its partitions or its settings are others.
 async fn follow(shared: Arc<Shared>, topic: Arc<str>) {
-    let mut changed = shared.clusters.source.subscribe();
-    let mut ready = 0;
-    while is_at_home(&shared, &topic) {
-        let partitions = partition_count(&shared.clusters.source.view(), &topic);
-        if partitions <= ready {
-            wait(&mut changed, LOOK).await;
-            continue;
+    let mut changed = Side::BOTH.map(|side| shared.clusters.on(side).subscribe());
+    let mut rerouted = shared.rerouted.subscribe();
+    let mut ready = None;
+    while !shared.is_stopping() {
+        rerouted.borrow_and_update();
+        if shared.is_again(&topic) {
+            ready = None;
         }
-        let links = links(&shared, &topic, partitions);
-        match prepare(&shared, &topic, &links).await {
-            Ok(()) => ready = partitions,
+        let now = home(&shared, &topic).map(|home| {
+            let view = shared.clusters.on(home).view();
+            (home, partition_count(&view, &topic))
+        });
+        let Some((home, partitions)) = now.filter(|now| now.1 > 0 && ready != Some(*now)) else {
+            let [source, destination] = &mut changed;
+            tokio::select! {
+                () = wait(source, LOOK) => {}
+                () = wait(destination, LOOK) => {}
+                () = wait(&mut rerouted, LOOK) => {}
+            }
+            continue;
+        };
+        let links = links(&shared, &topic, home, partitions);
+        let prepared = match home {
+            Side::Source => prepare(&shared, &topic, &links).await,
+            Side::Destination => reverse::prepare(&shared, &topic, &links).await,
+        };
+        match prepared {
+            Ok(()) => ready = now,
             Err(error) if error.is_retriable() => {
                 tracing::info!(%topic, %error, "the topic cannot be prepared yet");
-                // Failed refreshes are reported by the clusters themselves.
-                let _ = shared.clusters.destination.refresh().await;
-                let _ = shared.clusters.source.refresh().await;
+                for side in Side::BOTH {
+                    // Failed refreshes are reported by the clusters themselves.
+                    let _ = shared.clusters.on(side).refresh().await;
+                }
                 tokio::time::sleep(RETRY).await;
             }
             Err(error) => {
@@ -107,9 +135,9 @@ fn partition_count(view: &ClusterView, topic: &str) -> usize {
         .map_or(0, |topic| topic.partitions.len())
 }
 
-fn links(shared: &Shared, topic: &Arc<str>, partitions: usize) -> Vec<Arc<Link>> {
+fn links(shared: &Shared, topic: &Arc<str>, home: Side, partitions: usize) -> Vec<Arc<Link>> {
     (0..i32::try_from(partitions).unwrap_or(i32::MAX))
-        .map(|partition| shared.link(&TopicPartition::new(topic.clone(), partition)))
+        .map(|partition| shared.link(&TopicPartition::new(topic.clone(), partition), home))
         .collect()
 }
 
@@ -124,15 +152,22 @@ async fn prepare(shared: &Arc<Shared>, topic: &Arc<str>, links: &[Arc<Link>]) ->
         )));
     }
     let mut record = own_topic(shared, topic, links.len()).await?;
+    if record.source_is_copy {
+        // A fence was lifted, or the producers have moved back.
+        exchange::apply(shared, Side::Source, topic, &record, |target, own| {
+            target.restored(own)
+        })
+        .await?;
+        record.source_is_copy = false;
+        shared.journal.put_topic(topic, record.clone()).await?;
+    }
     for link in links {
-        link.source_id.get_or_init(|| record.source_id);
+        link.ids
+            .get_or_init(|| [record.source_id, record.destination_id]);
     }
     let destination = &shared.clusters.destination;
     let source_settings: Settings = record.settings.iter().cloned().collect();
-    let compacted = settings::is_compacted(&source_settings);
-    for link in links {
-        link.compacted.store(compacted, Ordering::Relaxed);
-    }
+    tell_cleanup(links, &source_settings);
     let described = topic_calls::describe(destination, topic).await?;
     if record.aligned_partitions < links.len() {
         align_topic(shared, topic, links, &mut record, &described).await?;
@@ -146,7 +181,7 @@ async fn prepare(shared: &Arc<Shared>, topic: &Arc<str>, links: &[Arc<Link>]) ->
             follow_log_start(shared, link).await?;
         }
     }
-    if !is_at_home(shared, topic) {
+    if !is_at_home(shared, topic, Side::Source) {
         return Ok(());
     }
     for (link, floor) in links.iter().zip(&record.aligned_at) {
@@ -171,14 +206,19 @@ async fn own_topic(shared: &Shared, topic: &Arc<str>, partitions: usize) -> Resu
     let destination = &shared.clusters.destination;
     let view = destination.refresh().await?;
     let there = partition_count(&view, topic);
-    let record = match shared.journal.topic(topic)? {
+    let mut record = match shared.journal.topic(topic)? {
         Some(record) if there == 0 && record.aligned_partitions > 0 => {
             return Err(Error::refused(format!(
                 "topic {topic:?} was made at the destination by Lockgate and is gone ({} partitions were aligned)",
                 record.aligned_partitions
             )));
         }
-        Some(record) => match made_again(topic, record.source_id, source_id(shared, topic)) {
+        Some(record) => match made_again(
+            topic,
+            Side::Source,
+            record.source_id,
+            topic_id(shared, Side::Source, topic),
+        ) {
             Some(reason) => return Err(Error::refused(reason)),
             None => record,
         },
@@ -191,7 +231,7 @@ async fn own_topic(shared: &Shared, topic: &Arc<str>, partitions: usize) -> Resu
             let described = topic_calls::describe(&shared.clusters.source, topic).await?;
             let record = TopicRecord {
                 settings: described.own.into_iter().collect(),
-                source_id: source_id(shared, topic),
+                source_id: topic_id(shared, Side::Source, topic),
                 ..TopicRecord::default()
             };
             shared.journal.put_topic(topic, record.clone()).await?;
@@ -209,13 +249,17 @@ async fn own_topic(shared: &Shared, topic: &Arc<str>, partitions: usize) -> Resu
     } else if there < partitions {
         topic_calls::grow(destination, topic, wanted).await?;
     }
-    wait_for_leaders(shared, topic, partitions).await?;
+    wait_for_leaders(shared, Side::Destination, topic, partitions).await?;
+    if record.destination_id.is_nil() {
+        // Journaled with the alignment.
+        record.destination_id = topic_id(shared, Side::Destination, topic);
+    }
     Ok(record)
 }
 
-/// The id of the source's topic; nil where the brokers give none.
-fn source_id(shared: &Shared, topic: &str) -> Uuid {
-    let view = shared.clusters.source.view();
+/// The id of a topic on one side; nil where the brokers give none.
+fn topic_id(shared: &Shared, side: Side, topic: &str) -> Uuid {
+    let view = shared.clusters.on(side).view();
     view.topics.get(topic).map_or(Uuid::nil(), |topic| topic.id)
 }
 
@@ -233,10 +277,15 @@ fn replicas(shared: &Shared, topic: &str) -> i16 {
     })
 }
 
-async fn wait_for_leaders(shared: &Shared, topic: &str, partitions: usize) -> Result<()> {
+async fn wait_for_leaders(
+    shared: &Shared,
+    side: Side,
+    topic: &str,
+    partitions: usize,
+) -> Result<()> {
     let all = async {
         loop {
-            let view = shared.clusters.destination.refresh().await?;
+            let view = shared.clusters.on(side).refresh().await?;
             let led = view.topics.get(topic).is_some_and(|topic| {
                 topic.partitions.len() >= partitions
                     && topic.partitions.iter().all(|one| one.leader.is_some())
@@ -250,7 +299,7 @@ async fn wait_for_leaders(shared: &Shared, topic: &str, partitions: usize) -> Re
     match tokio::time::timeout(LEADERS_WITHIN, all).await {
         Ok(result) => result,
         Err(_) => Err(Error::new(
-            Side::Destination,
+            side,
             Kind::TimedOut,
             format!("the partitions of {topic:?} got no leaders within {LEADERS_WITHIN:?}"),
         )),
@@ -304,32 +353,46 @@ async fn align_topic(
     shared.journal.put_topic(topic, record.clone()).await
 }
 
-/// The source's log start may lie inside its first batch: the destination follows once that batch is copied.
+/// Tells the links what the cleaner and deletion do to their topic.
+fn tell_cleanup(links: &[Arc<Link>], own: &Settings) {
+    let (compacted, trims) = (settings::is_compacted(own), !settings::is_compact_only(own));
+    for link in links {
+        link.compacted.store(compacted, Ordering::Release);
+        link.trims.store(trims, Ordering::Release);
+    }
+}
+
+/// The copy's log start follows the home's. At the beginning the home's may lie inside its first batch: the copy follows
+/// once that batch is copied.
 async fn follow_log_start(shared: &Shared, link: &Link) -> Result<()> {
     let only = std::slice::from_ref(&link.at);
-    let starts = shared
-        .clusters
-        .source
-        .list_offsets(only, OffsetAt::LogStart);
-    let start = starts.await?[&link.at];
-    let there = shared
-        .clusters
-        .destination
-        .list_offsets(only, OffsetAt::LogStart);
-    if there.await?[&link.at] < start {
+    let (home, copy) = (shared.home_of(link), shared.copy_of(link));
+    let start = home.list_offsets(only, OffsetAt::LogStart).await?[&link.at];
+    if copy.list_offsets(only, OffsetAt::LogStart).await?[&link.at] < start {
         link.trim_to.store(start, Ordering::Release);
     }
     link.engine().source_starts(start);
     Ok(())
 }
 
-/// Gives a topic the settings that it keeps for good.
+/// Gives a topic the settings that it keeps for good. The source's topic gets back what it had, if it can be reached.
 pub(super) async fn settle(shared: &Shared, topic: &str) -> Result<()> {
-    let Some(record) = shared.journal.topic(topic)? else {
+    let Some(mut record) = shared.journal.topic(topic)? else {
         return Ok(());
     };
-    let source_settings: Settings = record.settings.into_iter().collect();
-    let described = topic_calls::describe(&shared.clusters.destination, topic).await?;
-    let changes = target(shared, &described, |target| target.last(&source_settings));
-    topic_calls::alter(&shared.clusters.destination, topic, &changes).await
+    let last = |target: Target<'_>, own: &Settings| target.last(own);
+    exchange::apply(shared, Side::Destination, topic, &record, last).await?;
+    if record.source_is_copy {
+        let restored = |target: Target<'_>, own: &Settings| target.restored(own);
+        match exchange::apply(shared, Side::Source, topic, &record, restored).await {
+            Ok(()) => {
+                record.source_is_copy = false;
+                shared.journal.put_topic(topic, record).await?;
+            }
+            Err(error) => {
+                tracing::warn!(topic, %error, "the source's topic keeps the settings of a copy: it deletes nothing");
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Pure: what a source's log holds, made into what brokers take from producers. Most answers pass as they are; where a
+//! Pure: what a home's log holds, made into what brokers take from producers. Most answers pass as they are; where a
 //! batch was thinned by compaction, bears the broker's own timestamps or is of a format older than Kafka 0.11, the
 //! answer is written anew (DESIGN section 4).
 
@@ -73,7 +73,7 @@ pub(super) fn rebuild(records: &Bytes, from: Start) -> Result<Bytes, String> {
 }
 
 fn unreadable(offset: i64, error: &WireError) -> String {
-    format!("the source's records at or behind offset {offset} cannot be read: {error}")
+    format!("the home's records at or behind offset {offset} cannot be read: {error}")
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Pure: which settings a topic has at the destination at each stage of a migration, from the source's own settings
-//! (those that differ from its brokers' defaults).
+//! Pure: which settings a topic has on each side at each stage of a migration, from the source's own settings (those
+//! that differ from its brokers' defaults).
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,10 @@ const FILLER_RETENTION_MS: &str = "86400000";
 /// Batches may be larger than the source's limit of today; a broker takes no request above this by default.
 const MAX_MESSAGE_BYTES: i64 = 100 << 20;
 const NEVER: &str = "9223372036854775807";
+/// Who gives records their time: the client, or the broker that appends them.
+pub(super) const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+pub(super) const CREATE_TIME: &str = "CreateTime";
+pub(super) const LOG_APPEND_TIME: &str = "LogAppendTime";
 
 /// Settings that name brokers of the source, or that brokers of version 4 no longer have.
 const NOT_COPIED: [&str; 6] = [
@@ -63,15 +67,21 @@ impl Target<'_> {
     /// While batches are copied: nothing is recompressed, refused for its age or size, or deleted.
     pub(super) fn migrating(&self, source: &Settings) -> Changes {
         let mut changes = self.copied(source);
-        let largest = number(source, "max.message.bytes", 0).max(MAX_MESSAGE_BYTES);
+        changes.extend(self.as_copy(source));
         let cleanup = source
             .get("cleanup.policy")
             .map_or("delete", String::as_str);
+        changes.insert("cleanup.policy".to_owned(), Some(cleanup.to_owned()));
+        changes
+    }
+
+    /// What a topic needs to be a copy, whatever else it has.
+    pub(super) fn as_copy(&self, source: &Settings) -> Changes {
+        let largest = number(source, "max.message.bytes", 0).max(MAX_MESSAGE_BYTES);
         let mut fixed = vec![
-            ("cleanup.policy", cleanup.to_owned()),
             ("compression.type", "producer".to_owned()),
             ("max.message.bytes", largest.to_string()),
-            ("message.timestamp.type", "CreateTime".to_owned()),
+            (TIMESTAMP_TYPE, CREATE_TIME.to_owned()),
             ("message.timestamp.after.max.ms", NEVER.to_owned()),
             ("message.timestamp.before.max.ms", NEVER.to_owned()),
             ("retention.ms", "-1".to_owned()),
@@ -84,10 +94,34 @@ impl Target<'_> {
             let lag = number(source, "min.compaction.lag.ms", 0).max(self.retry_window_ms);
             fixed.push(("min.compaction.lag.ms", lag.to_string()));
         }
-        for (name, value) in fixed {
-            if (self.known)(name) {
-                changes.insert(name.to_owned(), Some(value));
-            }
+        let known = fixed.into_iter().filter(|(name, _)| (self.known)(name));
+        known
+            .map(|(name, value)| (name.to_owned(), Some(value)))
+            .collect()
+    }
+
+    /// The same before it is one: its records keep the times that they get, and clients their limits.
+    pub(super) fn before_copy(&self, source: &Settings) -> Changes {
+        let mut changes = self.as_copy(source);
+        changes.remove(TIMESTAMP_TYPE);
+        changes
+    }
+
+    /// The destination's topic as the home: it deletes and gives the time as the source's topic did. What else a copy
+    /// needs stays until commit.
+    pub(super) fn as_home(&self, source: &Settings) -> Changes {
+        let given = [TIMESTAMP_TYPE, "retention.bytes", "retention.ms"];
+        let known = given.into_iter().filter(|name| (self.known)(name));
+        known
+            .map(|name| (name.to_owned(), source.get(name).cloned()))
+            .collect()
+    }
+
+    /// The source's topic as it was before it was a copy.
+    pub(super) fn restored(&self, source: &Settings) -> Changes {
+        let mut changes = self.as_copy(source);
+        for (name, value) in &mut changes {
+            *value = source.get(name).cloned();
         }
         changes
     }
@@ -118,6 +152,13 @@ impl Target<'_> {
         }
         changes
     }
+}
+
+/// Whether the brokers give the topic's records their time.
+pub(super) fn is_stamped(source: &Settings) -> bool {
+    source
+        .get(TIMESTAMP_TYPE)
+        .is_some_and(|kind| kind == LOG_APPEND_TIME)
 }
 
 /// Whether the cleaner works on the topic.
@@ -196,6 +237,25 @@ mod tests {
         assert_eq!(last["retention.bytes"], None);
         assert_eq!(last["max.message.bytes"], None);
         assert_eq!(last["min.insync.replicas"].as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn home_and_copy_exchange_deletion_and_the_time() {
+        let own = source(&[("retention.ms", "1000"), (TIMESTAMP_TYPE, LOG_APPEND_TIME)]);
+        assert!(is_stamped(&own));
+        let target = target(&new_brokers);
+        let home = target.as_home(&own);
+        assert_eq!(home["retention.ms"].as_deref(), Some("1000"));
+        assert_eq!(home["retention.bytes"], None);
+        assert_eq!(home[TIMESTAMP_TYPE].as_deref(), Some(LOG_APPEND_TIME));
+        let copy = target.as_copy(&own);
+        assert_eq!(copy["retention.ms"].as_deref(), Some("-1"));
+        assert_eq!(copy[TIMESTAMP_TYPE].as_deref(), Some(CREATE_TIME));
+        assert!(!target.before_copy(&own).contains_key(TIMESTAMP_TYPE));
+        let restored = target.restored(&own);
+        assert!(restored.keys().eq(copy.keys()));
+        assert_eq!(restored["retention.ms"].as_deref(), Some("1000"));
+        assert_eq!(restored["compression.type"], None);
     }
 
     #[test]

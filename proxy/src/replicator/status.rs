@@ -2,17 +2,17 @@
 
 use serde::Serialize;
 
-use crate::words::TopicPartition;
+use crate::words::{Side, TopicPartition};
 
 /// Where one link stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "reason")]
 pub enum LinkState {
-    /// The topic is being made at the destination.
+    /// The topic is being made where its copy is kept, or given its settings.
     Provisioning,
-    /// Filler is written and deleted, so that the next append gets the source's offset.
+    /// Filler is written and deleted, so that the next append gets the home's offset.
     Aligning,
-    /// The destination's end is being read and compared: after a start, or after an answer that was lost.
+    /// The copy's end is being read and compared: after a start, or after an answer that was lost.
     Inspecting,
     /// Batches are copied.
     Copying,
@@ -31,12 +31,14 @@ pub struct LinkStatus {
     pub topic: String,
     /// The partition.
     pub partition: i32,
+    /// The cluster that takes its writes; the copy is kept on the other.
+    pub home: Side,
     /// Where it stands.
     #[serde(flatten)]
     pub state: LinkState,
-    /// The source's end as last seen (high watermark).
+    /// The home's end as last seen (high watermark).
     pub source_end: i64,
-    /// The offset that the destination gets next.
+    /// The offset that the copy gets next.
     pub next_offset: i64,
     /// Records behind.
     pub lag_records: i64,

@@ -44,12 +44,21 @@ pub(super) struct Described {
 
 /// Reads a topic's settings.
 pub(super) async fn describe(cluster: &Cluster, topic: &str) -> Result<Described> {
+    describe_at(cluster, Target::Any, topic).await
+}
+
+/// Reads a topic's settings as a certain broker has them.
+pub(super) async fn describe_at(
+    cluster: &Cluster,
+    target: Target<'_>,
+    topic: &str,
+) -> Result<Described> {
     let resource = DescribeConfigsResource::default()
         .with_resource_type(RESOURCE_TOPIC)
         .with_resource_name(text(topic))
         .with_configuration_keys(None);
     let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-    let answer = cluster.call_within(Target::Any, &request, TIMEOUT).await?;
+    let answer = cluster.call_within(target, &request, TIMEOUT).await?;
     let mut described = Described::default();
     for result in answer.results {
         check(
@@ -72,6 +81,9 @@ pub(super) async fn describe(cluster: &Cluster, topic: &str) -> Result<Described
 
 /// Changes a topic's settings; what has the value already is no change.
 pub(super) async fn alter(cluster: &Cluster, topic: &str, changes: &Changes) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
     let configs = changes
         .iter()
         .map(|(name, value)| {

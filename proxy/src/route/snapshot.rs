@@ -79,13 +79,18 @@ impl Snapshot {
             .map_or(Side::Source, |(_, state)| state.home)
     }
 
-    /// Where a group is served. New groups begin where their route's producers are.
+    /// Where a group is served. New groups begin where their route's producers are; a committed route has none left at
+    /// the source.
     #[must_use]
     pub fn group(&self, group: &str) -> GroupPlace {
-        if let Some(place) = self.groups.get(group) {
+        let route = self.table.group(group).and_then(|id| self.routes.get(id.0));
+        // One that stayed at the source and was gone at commit comes back where everything is.
+        let is_left = |place: &&GroupPlace| {
+            place.home == Side::Source && route.is_some_and(|route| route.committed)
+        };
+        if let Some(place) = self.groups.get(group).filter(|place| !is_left(place)) {
             return place.clone();
         }
-        let route = self.table.group(group).and_then(|id| self.routes.get(id.0));
         GroupPlace {
             home: route.map_or(Side::Source, |state| state.home),
             desk: None,

@@ -117,7 +117,9 @@ async fn wait_until_copied(deps: &Deps, from: Side, committed: &[CommittedOffset
         .into_iter()
         .map(|(at, end)| (at, end.offset))
         .collect();
-    deps.replicator.wait_until_copied(&ends, COPIED_MAX).await
+    deps.replicator
+        .wait_until_copied(from, &ends, COPIED_MAX)
+        .await
 }
 
 async fn translate(

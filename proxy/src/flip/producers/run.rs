@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use super::machine::{Command, Drained, Event, Machine, Outcome};
 use crate::error;
 use crate::flip::facts;
-use crate::flip::journal::{FlipRecord, FlipStep, Record, RouteRecord, put_retired, put_route};
+use crate::flip::journal::{
+    FlipRecord, FlipStep, Record, RouteRecord, put_retired, put_route, put_staying,
+};
 use crate::flip::operation::Progress;
 use crate::flip::service::Deps;
 use crate::flip::survey::{self, Surveyed};
-#[cfg(test)]
-use crate::route::GroupPlace;
-use crate::route::{self, RouteId, Snapshot};
+use crate::route::{self, GroupPlace, RouteId, Snapshot};
 use crate::state::CopyOrder;
 use crate::words::Side;
 
@@ -52,6 +52,11 @@ pub(in crate::flip) async fn move_producers(
         before: RouteRecord::of(state),
         progress: Some(progress),
     };
+    progress.step("prepare");
+    if let Err(error) = run.prepare().await {
+        deps.replicator.lifted(&run.topics);
+        return Outcome::Lifted(error.to_string());
+    }
     let (machine, commands) = Machine::begin(deps.config.timing.flip);
     run.drive(machine, commands).await
 }
@@ -146,7 +151,7 @@ impl Run<'_> {
             }
             Command::RetireLinks => {
                 self.step("retire");
-                self.deps.replicator.retire(&self.topics);
+                self.deps.replicator.retire(&self.topics, self.to.other());
                 None
             }
             Command::JournalRetired => {
@@ -164,7 +169,7 @@ impl Run<'_> {
             }
             Command::PublishLift => {
                 self.publish(self.lifted());
-                self.deps.replicator.resume(&self.topics);
+                self.deps.replicator.lifted(&self.topics);
                 None
             }
             Command::Finish(_) => None,
@@ -232,6 +237,41 @@ impl Run<'_> {
         });
     }
 
+    /// What can be done before anybody has to wait: settings, and where groups are that have not moved.
+    async fn prepare(&self) -> error::Result<()> {
+        self.deps
+            .replicator
+            .before_open(&self.topics, self.to)
+            .await?;
+        let here = self.to.other();
+        let snapshot = self.deps.routes.load_full();
+        let mut staying = Vec::new();
+        for surveyed in survey::groups(self.deps.clusters.on(here)).await? {
+            let group = surveyed.group;
+            let follows = !snapshot.groups.contains_key(group.as_str());
+            if follows && snapshot.table.group(&group) == Some(self.route) {
+                staying.push(group);
+            }
+        }
+        if staying.is_empty() {
+            return Ok(());
+        }
+        // A group without a record is where its route's producers are: from Open on that would be elsewhere.
+        put_staying(&self.deps.store, &staying, here).await?;
+        self.deps.routes.update(|snapshot| {
+            let groups = Arc::make_mut(&mut snapshot.groups);
+            for group in &staying {
+                let place = GroupPlace {
+                    home: here,
+                    desk: None,
+                };
+                // A move of the group that began meanwhile knows better.
+                groups.entry(group.as_str().into()).or_insert(place);
+            }
+        });
+        Ok(())
+    }
+
     async fn fence_and_drain(&self) -> Drained {
         let fenced = self.fenced();
         let drain = self.deps.routes.fence(|snapshot| {
@@ -265,7 +305,9 @@ impl Run<'_> {
         } else {
             Duration::ZERO
         };
-        let level = self.deps.replicator.level(&self.topics, still_for, within);
+        let home = self.to.other();
+        let replicator = &self.deps.replicator;
+        let level = replicator.level(home, &self.topics, still_for, within);
         let (level, groups) = (Box::pin(level), Box::pin(self.groups_left()));
         let both = async { tokio::try_join!(level, groups) };
         let groups = match tokio::time::timeout(within, both).await {
@@ -289,12 +331,23 @@ impl Run<'_> {
             groups,
         ) {
             Some(why) => Err(why),
-            None => Ok(()),
+            None => self.take_time(within).await,
+        }
+    }
+
+    async fn take_time(&self, within: Duration) -> Result<(), String> {
+        let taken = self.deps.replicator.take_time(&self.topics, self.to);
+        match tokio::time::timeout(within, taken).await {
+            Ok(taken) => taken.map_err(|error| error.to_string()),
+            Err(_) => Err(format!(
+                "the {} did not take over the time in time",
+                self.to
+            )),
         }
     }
 }
 
-/// What has appeared at the former home since the gate was asked. The proof is about the topics that were named then:
+/// What has appeared at the former home since the move was prepared. The proof is about the topics that were named then:
 /// records of another would stay behind, as would what another group has committed. A producer id that the former home
 /// gave out may be somebody else's at the new one.
 fn newcomer<'a>(
@@ -314,8 +367,11 @@ fn newcomer<'a>(
             "producer {producer} appeared after the gate was asked; a cluster gave its id out"
         ));
     }
+    // What has a record stays where that says.
     let left_behind = |group: &str| {
-        snapshot.table.group(group) == Some(route) && snapshot.group(group).home != to
+        snapshot.table.group(group) == Some(route)
+            && snapshot.group(group).home != to
+            && !snapshot.groups.contains_key(group)
     };
     let group = groups.find(|group| left_behind(group))?;
     Some(format!("group {group:?} appeared after the gate was asked"))

@@ -17,7 +17,7 @@ pub(super) fn whole(
             "messages of format {magic} at offset {offset} were not rebuilt"
         )),
         Err(error) => Err(format!(
-            "the source's records at offset {next} cannot be read: {error}"
+            "the home's records at offset {next} cannot be read: {error}"
         )),
     }
 }
@@ -27,7 +27,7 @@ pub(super) fn check(next: i64, batch: BatchView<'_>) -> Result<(), String> {
     let base = batch.base_offset();
     if base < next {
         return Err(format!(
-            "diverged: the source has a batch of offsets {base} to {} where the destination ends at {next}",
+            "diverged: the home has a batch of offsets {base} to {} where the copy ends at {next}",
             batch.last_offset()
         ));
     }

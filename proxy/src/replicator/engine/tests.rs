@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::model::{Broker, Client, OUT_OF_ORDER, SourceLog, marker, stored, transactional, view};
 use super::{Aborted, Engine, Inspected, LinkStamp, Outcome, QUEUE_HOLES_MAX, State, Write};
+use crate::words::Side;
 
 /// Markers in one request, and offsets that one hole may have.
 const MARKERS: i64 = 50;
@@ -24,7 +25,7 @@ fn inspected(end: i64) -> Inspected {
 }
 
 fn copying(at: i64) -> Engine {
-    let mut engine = Engine::new(HOLE_MAX);
+    let mut engine = Engine::new(Side::Source, HOLE_MAX);
     engine.aligning();
     engine.aligned(at);
     engine.inspected(inspected(at), 0);
@@ -187,7 +188,7 @@ fn after_markers_of_unknown_outcome_one_of_the_next_epoch_goes_first() {
 
 #[test]
 fn what_waits_is_bounded_also_where_little_of_it_is_seen() {
-    let mut engine = Engine::new(i64::MAX);
+    let mut engine = Engine::new(Side::Source, i64::MAX);
     engine.aligned(0);
     engine.inspected(inspected(0), 0);
     let aborted = Aborted {
@@ -213,7 +214,7 @@ fn records_that_were_deleted_before_they_were_copied_stop_the_link() {
     assert_eq!(fresh.fetch_wanted().unwrap().0, 5, "nothing is copied yet");
 
     // Markers alone are no copies, also after a restart.
-    let mut marked = Engine::new(HOLE_MAX);
+    let mut marked = Engine::new(Side::Source, HOLE_MAX);
     marked.aligned(0);
     marked.source_starts(50);
     marked.inspected(inspected(20), 0);
@@ -272,7 +273,7 @@ fn a_seal_needs_the_end_and_silence() {
 
 #[test]
 fn a_refused_topic_can_be_made_later() {
-    let mut engine = Engine::new(HOLE_MAX);
+    let mut engine = Engine::new(Side::Source, HOLE_MAX);
     engine.refuse("it belongs to somebody");
     assert_eq!(stopped(&engine), "it belongs to somebody");
     engine.aligned(0);
@@ -284,7 +285,7 @@ fn a_refused_topic_can_be_made_later() {
 
 #[test]
 fn an_end_below_the_alignment_is_not_copied_over() {
-    let mut engine = Engine::new(HOLE_MAX);
+    let mut engine = Engine::new(Side::Source, HOLE_MAX);
     engine.aligned(10);
     engine.inspected(inspected(0), 0);
     assert!(stopped(&engine).contains("recreated"));
@@ -311,7 +312,7 @@ impl Simulation {
     fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let start = rng.random_range(0..3) * 1_000;
-        let mut engine = Engine::new(HOLE_MAX);
+        let mut engine = Engine::new(Side::Source, HOLE_MAX);
         engine.aligned(start);
         Self {
             clients: (0..3)
@@ -448,7 +449,7 @@ impl Simulation {
         {
             self.late.push(write);
         }
-        self.engine = Engine::new(HOLE_MAX);
+        self.engine = Engine::new(Side::Source, HOLE_MAX);
         self.engine.aligned(self.source.start);
         self.fetching = None;
         self.execute_late();

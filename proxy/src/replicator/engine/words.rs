@@ -10,7 +10,7 @@ pub(in crate::replicator) enum State {
     Provisioning,
     /// Filler is written and deleted.
     Aligning,
-    /// The destination's end must be read before anything is sent.
+    /// The copy's end must be read before anything is sent.
     Inspecting,
     /// Batches are copied.
     Copying,
@@ -29,7 +29,7 @@ pub(in crate::replicator) struct LinkStamp {
     pub(in crate::replicator) next_sequence: i32,
 }
 
-/// One batch, or markers in its place, on the way to the destination.
+/// One batch, or markers in its place, on the way to the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::replicator) struct Write {
     /// The offset that the answer must name.
@@ -57,12 +57,12 @@ pub(in crate::replicator) enum Outcome {
     Unknown,
 }
 
-/// What an inspection of the destination found.
+/// What an inspection of the copy found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::replicator) struct Inspected {
     /// The true end, which stood still and equals the high watermark.
     pub(in crate::replicator) end: i64,
-    /// The source's high watermark, so that the lag is known before the first fetch.
+    /// The home's high watermark, so that the lag is known before the first fetch.
     pub(in crate::replicator) source_end: i64,
     /// Whether a batch of records was found below the end.
     pub(in crate::replicator) has_records: bool,
