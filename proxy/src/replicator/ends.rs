@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use lockgate_wire::batch::{Batch, BatchView, Batches, attributes, next_sequence};
 use sha2::{Digest, Sha256};
 
+mod merged;
+
 use super::engine::{Inspected, LOOK_BACK_MAX, LinkStamp};
 use super::fetch::read_once;
 use super::link::{Link, Shared};
@@ -181,7 +183,15 @@ async fn difference(
     let Some(copy) = copy.filter(|copy| copy.last >= start) else {
         return Ok(None);
     };
-    let original = batch_with(source, at, copy.last).await?;
+    let mut original = batch_with(source, at, copy.last).await?;
+    let is_part = |original: &Tail| original.base > copy.base && !original.is_control;
+    if original.as_ref().is_some_and(is_part) {
+        match merged::origin(source, at, copy, start).await? {
+            merged::Origin::Batch(whole) => original = Some(whole),
+            merged::Origin::Cleaned => return Ok(None),
+            merged::Origin::None => {}
+        }
+    }
     let differing = original.filter(|original| !original.is_origin_of(copy));
     Ok(differing.map(|original| {
         format!(
