@@ -1,5 +1,5 @@
-//! The loop that keeps the others supplied: one fetch and one produce loop per broker, ids for links that need one,
-//! inspections, comparisons after a change of leader, log starts that follow, and the gauges.
+//! The loop that keeps the others supplied: fetch, produce and marker loops for every broker, ids for links that need
+//! one, inspections, comparisons after a change of leader, log starts that follow, and the gauges.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use lockgate_wire::producer_id::ProducerId;
 use tokio::task::JoinSet;
 
 use super::engine::State;
+use super::lane::Lane;
 use super::link::{Link, Shared, wait};
-use super::{ends, fetch, produce, topic_calls};
+use super::{ends, fetch, markers, produce, topic_calls};
 use crate::error::Result;
+use crate::upstream::ClusterView;
 use crate::words::{Side, UpstreamNode};
 
 /// How often everything is looked over without a signal.
@@ -29,17 +31,22 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut tasks = JoinSet::new();
     let mut served: HashSet<(Side, UpstreamNode)> = HashSet::new();
     let mut gauges_at = Instant::now();
+    let mut checked = (Arc::default(), Arc::default());
     while !shared.is_stopping() {
         attention.borrow_and_update();
         serve_brokers(&shared, &mut served, &mut loops);
         if let Err(error) = activate(&shared).await {
             tracing::warn!(%error, "the links' ids cannot be journaled yet");
         }
-        let source = shared.clusters.source.view().clone();
-        for link in shared.links().iter() {
-            link.check_source(&source);
-            look_after(&shared, link, &mut tasks);
+        let (source, links) = (shared.clusters.source.view().clone(), shared.links());
+        let seen = Arc::ptr_eq(&source, &checked.0) && Arc::ptr_eq(&links, &checked.1);
+        for link in links.iter() {
+            if !seen {
+                link.check_source(&source);
+            }
+            look_after(&shared, &source, link, &mut tasks);
         }
+        checked = (source, links);
         while tasks.try_join_next().is_some() {}
         if gauges_at.elapsed() >= GAUGES {
             gauges_at = Instant::now();
@@ -69,10 +76,17 @@ fn serve_brokers(
             if !served.insert((side, *node)) {
                 continue;
             }
-            match side {
-                Side::Source => loops.spawn(fetch::run(shared.clone(), *node)),
-                Side::Destination => loops.spawn(produce::run(shared.clone(), *node)),
-            };
+            for lane in Lane::all() {
+                match side {
+                    Side::Source => {
+                        loops.spawn(fetch::run(shared.clone(), *node, lane));
+                    }
+                    Side::Destination => {
+                        loops.spawn(produce::run(shared.clone(), *node, lane));
+                        loops.spawn(markers::run(shared.clone(), *node, lane));
+                    }
+                }
+            }
         }
     }
 }
@@ -104,7 +118,12 @@ async fn activate(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
+fn look_after(
+    shared: &Arc<Shared>,
+    source: &ClusterView,
+    link: &Arc<Link>,
+    tasks: &mut JoinSet<()>,
+) {
     let (wants_inspection, copying, acknowledged) = {
         let engine = link.engine();
         report(link, engine.state());
@@ -116,7 +135,7 @@ fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
     };
     if wants_inspection {
         if link.begin_inspection() {
-            let epoch = source_epoch(shared, link);
+            let epoch = source_epoch(source, link);
             link.compared_epoch.store(epoch, Ordering::Release);
             tasks.spawn(ends::inspect(shared.clone(), link.clone()));
         }
@@ -130,7 +149,7 @@ fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
         tasks.spawn(trim(shared.clone(), link.clone(), trim_to));
         return;
     }
-    let epoch = source_epoch(shared, link);
+    let epoch = source_epoch(source, link);
     if epoch >= 0 && epoch != link.compared_epoch.load(Ordering::Acquire) && link.begin_inspection()
     {
         tasks.spawn(compare(shared.clone(), link.clone(), epoch, acknowledged));
@@ -148,10 +167,9 @@ fn report(link: &Link, state: &State) {
     }
 }
 
-fn source_epoch(shared: &Shared, link: &Link) -> i32 {
-    let view = shared.clusters.source.view();
-    view.leader_and_epoch(&link.at)
-        .map_or(-1, |(_, epoch)| epoch)
+fn source_epoch(source: &ClusterView, link: &Link) -> i32 {
+    let led = source.leader_and_epoch(&link.at);
+    led.map_or(-1, |(_, epoch)| epoch)
 }
 
 /// The destination's log start follows the source's into the first batch.
@@ -186,14 +204,23 @@ async fn compare(shared: Arc<Shared>, link: Arc<Link>, epoch: i32, acknowledged:
 fn set_gauges(shared: &Shared) {
     let now = shared.now_ms();
     for link in shared.links().iter() {
-        let status = link.status(now);
+        let lag = {
+            let engine = link.engine();
+            let bytes = i64::try_from(engine.pending_bytes()).unwrap_or(i64::MAX);
+            [engine.lag.records(), bytes, engine.lag.ms(now)]
+        };
+        // Of thousands of links most have nothing new to say.
+        if !link.shows(lag) {
+            continue;
+        }
         let labels = [
-            ("topic", status.topic.clone()),
-            ("partition", status.partition.to_string()),
+            ("topic", link.at.topic.to_string()),
+            ("partition", link.at.partition.to_string()),
         ];
         // Gauges are floats; lags beyond 2^53 are of no interest.
-        metrics::gauge!("lockgate_replication_lag_records", &labels).set(status.lag_records as f64);
-        metrics::gauge!("lockgate_replication_lag_bytes", &labels).set(status.lag_bytes as f64);
-        metrics::gauge!("lockgate_replication_lag_ms", &labels).set(status.lag_ms as f64);
+        let [records, bytes, ms] = lag.map(|value| value as f64);
+        metrics::gauge!("lockgate_replication_lag_records", &labels).set(records);
+        metrics::gauge!("lockgate_replication_lag_bytes", &labels).set(bytes);
+        metrics::gauge!("lockgate_replication_lag_ms", &labels).set(ms);
     }
 }

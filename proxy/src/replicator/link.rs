@@ -1,6 +1,7 @@
 //! The links as the loops share them: each an [`Engine`] behind a lock that is held for a few steps of arithmetic and
 //! never across an await, and the signals by which the loops wake each other.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::engine::{Engine, State};
 use super::journal::Journal;
+use super::lane::Lane;
 use super::status::{LinkState, LinkStatus};
 use crate::config::Config;
 use crate::route::Routes;
@@ -36,10 +38,22 @@ pub(super) struct Link {
     pub(super) compared_epoch: AtomicI32,
     /// The id of the source's topic that is copied, once it is known.
     pub(super) source_id: OnceLock<Uuid>,
+    /// Records, bytes and milliseconds behind, as the gauges show them.
+    shown: Mutex<Option<[i64; 3]>>,
+    /// More is left to fetch than an answer holds.
+    far: AtomicBool,
+    /// Spreads far links over their lanes.
+    number: u64,
 }
 
 impl Link {
     pub(super) fn new(at: TopicPartition, hole_max: i64) -> Arc<Self> {
+        let mut hash = DefaultHasher::new();
+        at.topic.hash(&mut hash);
+        // Partitions of a topic take turns.
+        let number = hash
+            .finish()
+            .wrapping_add(u64::from(at.partition.unsigned_abs()));
         Arc::new(Self {
             at,
             engine: Mutex::new(Engine::new(hole_max)),
@@ -48,7 +62,35 @@ impl Link {
             reported: AtomicBool::new(false),
             compared_epoch: AtomicI32::new(-1),
             source_id: OnceLock::new(),
+            shown: Mutex::default(),
+            far: AtomicBool::new(false),
+            number,
         })
+    }
+
+    /// The lane that serves it. It changes only when an answer comes in, so that no two requests ask for it.
+    pub(super) fn lane(&self) -> Lane {
+        if self.far() {
+            Lane::far(self.number)
+        } else {
+            Lane::Near
+        }
+    }
+
+    /// Notes what the gauges show; true if that is news.
+    pub(super) fn shows(&self, lag: [i64; 3]) -> bool {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.replace(lag) != Some(lag)
+    }
+
+    /// Whether it is far behind.
+    pub(super) fn far(&self) -> bool {
+        self.far.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it is far behind; true if that is news.
+    pub(super) fn is_far(&self, far: bool) -> bool {
+        self.far.swap(far, Ordering::Relaxed) != far
     }
 
     pub(super) fn engine(&self) -> MutexGuard<'_, Engine> {

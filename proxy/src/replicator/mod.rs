@@ -23,6 +23,7 @@ mod topic_calls;
 
 mod fetch;
 mod lag;
+mod lane;
 
 mod engine;
 
