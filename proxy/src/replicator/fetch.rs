@@ -59,8 +59,12 @@ pub(super) async fn run(shared: Arc<Shared>, node: UpstreamNode, lane: Lane) {
             wait(&mut progress, IDLE).await;
             continue;
         }
+        if let Some(pause) = shared.pace.wait(lane, shared.now_ms()) {
+            tokio::time::sleep(pause).await;
+            continue;
+        }
         let result = tokio::select! {
-            result = round(&shared, node, &mut open, &asked) => result,
+            result = round(&shared, node, lane, &mut open, &asked) => result,
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         if let Err(error) = result {
@@ -127,6 +131,7 @@ fn gather(shared: &Shared, led: &mut Led, lane: Lane) -> Asked {
 async fn round(
     shared: &Shared,
     node: UpstreamNode,
+    lane: Lane,
     open: &mut Option<(Connection, Session)>,
     asked: &Asked,
 ) -> Result<()> {
@@ -139,15 +144,25 @@ async fn round(
     };
     let wanted = asked.partitions.iter();
     let names = session.ask(wanted.map(|(link, offset, _)| (&link.at, *offset)));
-    let request = request(names, asked.max_wait_ms, READ_COMMITTED);
+    let bytes_max = shared.pace.answer_bytes_max(lane, ANSWER_BYTES_MAX);
+    let request = request(names, asked.max_wait_ms, bytes_max, READ_COMMITTED);
     let answer = connection.call_within(&request, TIMEOUT).await?;
     let known = session.answered(answer.error_code, answer.session_id);
     *open = Some((connection, session));
     if known {
+        shared.pace.took(lane, bytes(&answer));
         take_in(shared, asked, answer).await
     } else {
         Ok(())
     }
+}
+
+/// Bytes of records in an answer.
+fn bytes(answer: &FetchResponse) -> usize {
+    let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions
+        .filter_map(|partition| partition.records.as_ref().map(Bytes::len))
+        .sum()
 }
 
 /// Hands each partition's records to its engine.
@@ -239,7 +254,7 @@ async fn log_moved(shared: &Shared, link: &Link) -> Result<()> {
     Ok(())
 }
 
-fn request(names: Names, max_wait_ms: i32, isolation: i8) -> FetchRequest {
+fn request(names: Names, max_wait_ms: i32, bytes_max: i32, isolation: i8) -> FetchRequest {
     let mut topics: Vec<FetchTopic> = Vec::new();
     // Names are sorted by topic, so a topic's partitions stand together.
     for (at, offset) in names.wanted {
@@ -273,7 +288,7 @@ fn request(names: Names, max_wait_ms: i32, isolation: i8) -> FetchRequest {
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(max_wait_ms)
         .with_min_bytes(1)
-        .with_max_bytes(ANSWER_BYTES_MAX)
+        .with_max_bytes(bytes_max)
         .with_isolation_level(isolation)
         .with_session_id(names.session_id)
         .with_session_epoch(names.epoch)
@@ -296,7 +311,7 @@ pub(super) async fn read_once(
         wanted: vec![(at.clone(), offset)],
         ..Names::without_session()
     };
-    let request = request(names, 0, READ_UNCOMMITTED);
+    let request = request(names, 0, ANSWER_BYTES_MAX, READ_UNCOMMITTED);
     let answer = cluster.call_within(target, &request, TIMEOUT).await?;
     let data = answer
         .responses

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::engine::{Engine, State};
 use super::journal::Journal;
 use super::lane::Lane;
+use super::pace::Pace;
 use super::status::{LinkState, LinkStatus};
 use crate::config::Config;
 use crate::route::Routes;
@@ -189,6 +190,7 @@ pub(super) struct Shared {
     /// Everything ends.
     pub(super) stopping: watch::Sender<bool>,
     pub(super) align_slots: Semaphore,
+    pub(super) pace: Pace,
     /// Bears all markers of this process; it never writes data.
     pub(super) marker_id: ProducerId,
 }
@@ -200,8 +202,10 @@ impl Shared {
         routes: Arc<Routes>,
         journal: Journal,
     ) -> Arc<Self> {
+        let pace = Pace::new(config.replication);
         Arc::new(Self {
             config,
+            pace,
             clusters,
             routes,
             journal,
