@@ -14,18 +14,27 @@ pub fn seconds(pid: u32) -> Result<f64> {
 
 /// Resident memory in MiB (`VmRSS`).
 pub fn resident_mib(pid: u32) -> Result<f64> {
+    status_mib(pid, "VmRSS:")
+}
+
+/// The most that was ever resident, in MiB (`VmHWM`).
+pub fn peak_mib(pid: u32) -> Result<f64> {
+    status_mib(pid, "VmHWM:")
+}
+
+fn status_mib(pid: u32, field: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
         .with_context(|| format!("process {pid} is gone"))?;
     let line = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS line")?;
+        .find_map(|line| line.strip_prefix(field))
+        .with_context(|| format!("no {field} line"))?;
     let kib: f64 = line
         .trim()
         .trim_end_matches(" kB")
         .trim()
         .parse()
-        .context("an unreadable VmRSS")?;
+        .with_context(|| format!("an unreadable {field}"))?;
     Ok(kib / 1024.0)
 }
 

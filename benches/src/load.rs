@@ -48,14 +48,14 @@ impl Run {
 }
 
 #[derive(Debug, Default)]
-struct Deliveries {
+pub(crate) struct Deliveries {
     acknowledged: AtomicU64,
     failed: Mutex<Option<KafkaError>>,
     latencies_ms: Mutex<Vec<f64>>,
 }
 
 #[derive(Debug, Clone)]
-struct Count(Arc<Deliveries>);
+pub(crate) struct Count(Arc<Deliveries>);
 
 impl ClientContext for Count {}
 
@@ -166,7 +166,7 @@ pub fn consume(bootstrap: &str, topic: &str, partitions: i32, bytes: u64) -> Res
     })
 }
 
-fn producer(
+pub(crate) fn producer(
     bootstrap: &str,
     load: &ProduceLoad,
     linger_ms: &str,
@@ -192,8 +192,16 @@ fn send(
     sent: Option<Instant>,
     start: Instant,
 ) -> Result<()> {
-    let mut record =
-        BaseRecord::<(), [u8], _>::with_opaque_to(topic, Box::new(sent)).payload(value);
+    let record = BaseRecord::with_opaque_to(topic, Box::new(sent)).payload(value);
+    hand_over(producer, record, start)
+}
+
+/// Waits while the producer's queue is full.
+pub(crate) fn hand_over(
+    producer: &ThreadedProducer<Count>,
+    mut record: BaseRecord<'_, (), [u8], Box<Option<Instant>>>,
+    start: Instant,
+) -> Result<()> {
     loop {
         match producer.send(record) {
             Ok(()) => return Ok(()),
@@ -208,7 +216,7 @@ fn send(
     }
 }
 
-fn flush(
+pub(crate) fn flush(
     producer: &ThreadedProducer<Count>,
     deliveries: &Deliveries,
     records: u64,
@@ -230,7 +238,7 @@ const POOL_BYTES: usize = 1 << 20;
 
 /// Text that compresses about as well as JSON does, so that the codec's share is realistic. Every record is cut from
 /// another place of it, or a batch would compress to one record.
-fn pool() -> Vec<u8> {
+pub(crate) fn pool() -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     (0..POOL_BYTES)
         .map(|index| {
@@ -246,7 +254,7 @@ fn pool() -> Vec<u8> {
 }
 
 /// The value of record `index`.
-fn value(pool: &[u8], index: u64) -> &[u8] {
+pub(crate) fn value(pool: &[u8], index: u64) -> &[u8] {
     // A step that is odd and no divisor visits nearly every place before one comes again.
     let start = (index as usize).wrapping_mul(7_919) % (POOL_BYTES - RECORD_BYTES);
     &pool[start..start + RECORD_BYTES]

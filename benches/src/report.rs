@@ -140,13 +140,18 @@ impl Report {
 
     /// Writes the file.
     pub fn write(&self, path: &Path) -> Result<()> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot create {}", folder.display()))?;
-        }
-        let text = serde_json::to_string_pretty(self)?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        write_json(self, path)
     }
+}
+
+/// Writes a report, and the folder around it.
+pub(crate) fn write_json(report: &impl Serialize, path: &Path) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let text = serde_json::to_string_pretty(report)?;
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn works<'a>(raw: &'a Raw, kind: &'a str) -> impl Iterator<Item = &'a BTreeMap<Way, Figures>> {
@@ -166,7 +171,11 @@ fn ratio(
     (under > 0.0).then_some(over / under)
 }
 
-fn spread(values: &[f64], digits: usize) -> String {
+/// The median, with the range in parentheses where there are several values.
+pub(crate) fn spread(values: &[f64], digits: usize) -> String {
+    if let [only] = values {
+        return format!("{only:.digits$}");
+    }
     match (
         median(values),
         percentile(values, 0.0),

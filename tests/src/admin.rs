@@ -4,7 +4,9 @@
 
 mod connection;
 mod operations;
+mod progress;
 
 pub use connection::Connection;
 pub(crate) use operations::topic_name;
 pub use operations::{Admin, LogRange, Partition};
+pub use progress::Progress;

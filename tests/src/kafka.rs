@@ -2,10 +2,12 @@
 
 mod artifacts;
 mod cluster;
+mod mirror;
 mod node;
 mod pair;
 
 pub use artifacts::{JvmKind, Kafka, Version};
 pub use cluster::{Cluster, ClusterSpec, FurtherListener};
+pub use mirror::MirrorMaker;
 pub use node::CONTROLLER_ID;
 pub use pair::Pair;

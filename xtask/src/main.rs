@@ -60,6 +60,12 @@ enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The replicator: the same work through MirrorMaker 2 and through Lockgate.
+    Replicate {
+        /// Handed to the bench as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,11 +102,13 @@ fn perform(task: &Task, workspace: &Workspace) -> Result<bool> {
             build_policies(workspace)?;
             start(workspace, Profile::Debug, "demo", arguments)
         }
-        Task::Bench {
-            what: Bench::Proxy { arguments },
-        } => {
+        Task::Bench { what } => {
             needs::check(&[Need::Compiler, Need::Jdk, Need::Maven])?;
-            start(workspace, Profile::Release, "bench-proxy", arguments)
+            let (program, arguments) = match what {
+                Bench::Proxy { arguments } => ("bench-proxy", arguments),
+                Bench::Replicate { arguments } => ("bench-replicate", arguments),
+            };
+            start(workspace, Profile::Release, program, arguments)
         }
         Task::Kafka { what } => {
             needs::check(&[Need::Compiler, Need::Jdk, Need::Maven])?;

@@ -1,4 +1,4 @@
-//! The calls that begin something.
+//! The calls that begin or change something.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::answer::{Answer, Problem, json_answer, ok};
 use crate::flip::{Accepted, FlipRequest, OperationId, Refusal};
+use crate::replicator::Limits;
 
 pub(super) async fn flip(
     State(admin): State<Admin>,
@@ -48,6 +49,15 @@ pub(super) async fn commit(
         Ok(id) => Ok(started(&id)),
         Err(refusal) => Err(refusal.into()),
     }
+}
+
+/// Both limits at once: what is left out is not limited any more.
+pub(super) async fn replication(State(admin): State<Admin>, body: Bytes) -> Answer {
+    let limits: Limits = parse(&body)?;
+    limits.check().map_err(Problem::Bad)?;
+    let replicator = &admin.running().ok_or(Problem::Starting)?.replicator;
+    replicator.limit(limits);
+    ok(&limits)
 }
 
 fn started(id: &OperationId) -> axum::response::Response {

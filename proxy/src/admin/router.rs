@@ -20,6 +20,10 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/v1/operations", get(views::operations))
         .route("/v1/operations/{id}", get(views::operation))
         .route("/v1/links", get(views::links))
+        .route(
+            "/v1/replication",
+            get(views::replication).post(flip::replication),
+        )
         .route("/v1/groups", get(views::groups))
         .route("/v1/nodes", get(views::nodes))
         .route("/v1/clients", get(views::clients))

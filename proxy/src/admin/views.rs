@@ -52,6 +52,10 @@ pub(super) async fn links(State(admin): State<Admin>) -> Answer {
     ok(&running(&admin)?.replicator.links())
 }
 
+pub(super) async fn replication(State(admin): State<Admin>) -> Answer {
+    ok(&running(&admin)?.replicator.limits())
+}
+
 pub(super) async fn groups(State(admin): State<Admin>) -> Answer {
     let flips = running(&admin)?.flips.clone();
     let views = admin.shared.data.spawn(async move { flips.routes().await });

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{Config, resolve};
 use crate::error::{Error, Result};
+use crate::replicator::Limits;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +26,8 @@ pub(super) struct ConfigFile {
     pub(super) topics: TopicsFile,
     #[serde(default)]
     pub(super) parity: ParityFile,
+    #[serde(default)]
+    pub(super) replication: Limits,
     #[serde(default)]
     pub(super) timing: TimingFile,
 }
@@ -214,6 +217,7 @@ mod tests {
             ),
             ("[[route]]\nname='a'\ntopics=['[']", "\"[\""),
             ("[timing]\nflip_ms=60000", "flip_ms"),
+            ("[replication]\nbytes_per_s_max=0", "bytes_per_s_max"),
         ] {
             let error = load_text(&format!("{SMALL}{extra}"))
                 .unwrap_err()

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::replicator::Limits;
 use crate::upstream::BrokerAddress;
 use crate::words::Side;
 
@@ -29,6 +30,8 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// How topics are made at the destination.
     pub topics: TopicConfig,
+    /// How fast is copied, until an admin call says otherwise.
+    pub replication: Limits,
     /// Bounds on waits.
     pub timing: Timing,
 }

@@ -24,6 +24,9 @@ pub(super) fn resolve(file: ConfigFile, folder: &Path) -> Result<Config, String>
     // Stable: `default` goes last, since it owns what the others leave.
     routes.sort_by_key(|route| route.name == RouteTable::DEFAULT);
     RouteTable::new(&routes)?;
+    file.replication
+        .check()
+        .map_err(|why| format!("[replication] {why}"))?;
     Ok(Config {
         source: cluster_config("source", &file.source)?,
         destination: cluster_config("destination", &file.destination)?,
@@ -41,6 +44,7 @@ pub(super) fn resolve(file: ConfigFile, folder: &Path) -> Result<Config, String>
             max_filler_records: file.parity.max_filler_records,
             max_markers: file.parity.max_markers,
         },
+        replication: file.replication,
         timing: timing(&file.timing)?,
     })
 }

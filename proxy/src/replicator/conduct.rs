@@ -1,5 +1,5 @@
-//! The loop that keeps the others supplied: one fetch and one produce loop per broker, ids for links that need one,
-//! inspections, comparisons after a change of leader, log starts that follow, and the gauges.
+//! The loop that keeps the others supplied: fetch, produce and marker loops for every broker, ids for links that need
+//! one, inspections, comparisons after a change of leader, log starts that follow, and the gauges.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use lockgate_wire::producer_id::ProducerId;
 use tokio::task::JoinSet;
 
 use super::engine::State;
+use super::lane::Lane;
 use super::link::{Link, Shared, wait};
-use super::{ends, fetch, produce, topic_calls};
+use super::{ends, fetch, markers, produce, topic_calls};
 use crate::error::Result;
+use crate::upstream::ClusterView;
 use crate::words::{Side, UpstreamNode};
 
 /// How often everything is looked over without a signal.
@@ -29,19 +31,28 @@ pub(super) async fn run(shared: Arc<Shared>) {
     let mut tasks = JoinSet::new();
     let mut served: HashSet<(Side, Side, UpstreamNode)> = HashSet::new();
     let mut gauges_at = Instant::now();
+    let mut checked: ([Arc<ClusterView>; 2], Arc<Vec<Arc<Link>>>) = Default::default();
     while !shared.is_stopping() {
         attention.borrow_and_update();
         serve_brokers(&shared, &mut served, &mut loops);
         if let Err(error) = activate(&shared).await {
             tracing::warn!(%error, "the links' ids cannot be journaled yet");
         }
-        let views = Side::BOTH.map(|side| (side, shared.clusters.on(side).view().clone()));
-        for link in shared.links().iter() {
-            for (side, view) in &views {
-                link.check_id(*side, view);
+        let views = Side::BOTH.map(|side| shared.clusters.on(side).view().clone());
+        let now = (views, shared.links());
+        let [source, destination] = &now.0;
+        let seen = Arc::ptr_eq(source, &checked.0[0])
+            && Arc::ptr_eq(destination, &checked.0[1])
+            && Arc::ptr_eq(&now.1, &checked.1);
+        for link in now.1.iter() {
+            for side in Side::BOTH {
+                if !seen {
+                    link.check_id(side, &now.0[side.index()]);
+                }
             }
-            look_after(&shared, link, &mut tasks);
+            look_after(&shared, &now.0[link.home.index()], link, &mut tasks);
         }
+        checked = now;
         while tasks.try_join_next().is_some() {}
         if gauges_at.elapsed() >= GAUGES {
             gauges_at = Instant::now();
@@ -71,17 +82,28 @@ fn serve_brokers(
             continue;
         }
         for side in Side::BOTH {
-            let view = shared.clusters.on(side).view();
-            for node in view.brokers.keys() {
-                if !served.insert((home, side, *node)) {
-                    continue;
-                }
-                if side == home {
-                    loops.spawn(fetch::run(shared.clone(), side, *node));
-                } else {
-                    loops.spawn(produce::run(shared.clone(), side, *node));
+            for node in shared.clusters.on(side).view().brokers.keys() {
+                if served.insert((home, side, *node)) {
+                    serve_broker(shared, side == home, side, *node, loops);
                 }
             }
+        }
+    }
+}
+
+fn serve_broker(
+    shared: &Arc<Shared>,
+    is_home: bool,
+    side: Side,
+    node: UpstreamNode,
+    loops: &mut JoinSet<()>,
+) {
+    for lane in Lane::all() {
+        if is_home {
+            loops.spawn(fetch::run(shared.clone(), side, node, lane));
+        } else {
+            loops.spawn(produce::run(shared.clone(), side, node, lane));
+            loops.spawn(markers::run(shared.clone(), side, node, lane));
         }
     }
 }
@@ -113,7 +135,7 @@ async fn activate(shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
+fn look_after(shared: &Arc<Shared>, home: &ClusterView, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
     let (wants_inspection, copying, acknowledged) = {
         let engine = link.engine();
         report(link, engine.state());
@@ -125,7 +147,7 @@ fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
     };
     if wants_inspection {
         if link.begin_inspection() {
-            let epoch = home_epoch(shared, link);
+            let epoch = home_epoch(home, link);
             link.compared_epoch.store(epoch, Ordering::Release);
             tasks.spawn(ends::inspect(shared.clone(), link.clone()));
         }
@@ -139,7 +161,7 @@ fn look_after(shared: &Arc<Shared>, link: &Arc<Link>, tasks: &mut JoinSet<()>) {
         tasks.spawn(trim(shared.clone(), link.clone(), trim_to));
         return;
     }
-    let epoch = home_epoch(shared, link);
+    let epoch = home_epoch(home, link);
     if epoch >= 0 && epoch != link.compared_epoch.load(Ordering::Acquire) && link.begin_inspection()
     {
         tasks.spawn(compare(shared.clone(), link.clone(), epoch, acknowledged));
@@ -157,10 +179,9 @@ fn report(link: &Link, state: &State) {
     }
 }
 
-fn home_epoch(shared: &Shared, link: &Link) -> i32 {
-    let view = shared.home_of(link).view();
-    view.leader_and_epoch(&link.at)
-        .map_or(-1, |(_, epoch)| epoch)
+fn home_epoch(home: &ClusterView, link: &Link) -> i32 {
+    let led = home.leader_and_epoch(&link.at);
+    led.map_or(-1, |(_, epoch)| epoch)
 }
 
 /// The copy's log start follows the home's.
@@ -199,14 +220,23 @@ async fn compare(shared: Arc<Shared>, link: Arc<Link>, epoch: i32, acknowledged:
 fn set_gauges(shared: &Shared) {
     let now = shared.now_ms();
     for link in shared.links().iter() {
-        let status = link.status(now);
+        let lag = {
+            let engine = link.engine();
+            let bytes = i64::try_from(engine.pending_bytes()).unwrap_or(i64::MAX);
+            [engine.lag.records(), bytes, engine.lag.ms(now)]
+        };
+        // Of thousands of links most have nothing new to say.
+        if !link.shows(lag) {
+            continue;
+        }
         let labels = [
-            ("topic", status.topic.clone()),
-            ("partition", status.partition.to_string()),
+            ("topic", link.at.topic.to_string()),
+            ("partition", link.at.partition.to_string()),
         ];
         // Gauges are floats; lags beyond 2^53 are of no interest.
-        metrics::gauge!("lockgate_replication_lag_records", &labels).set(status.lag_records as f64);
-        metrics::gauge!("lockgate_replication_lag_bytes", &labels).set(status.lag_bytes as f64);
-        metrics::gauge!("lockgate_replication_lag_ms", &labels).set(status.lag_ms as f64);
+        let [records, bytes, ms] = lag.map(|value| value as f64);
+        metrics::gauge!("lockgate_replication_lag_records", &labels).set(records);
+        metrics::gauge!("lockgate_replication_lag_bytes", &labels).set(bytes);
+        metrics::gauge!("lockgate_replication_lag_ms", &labels).set(ms);
     }
 }

@@ -8,7 +8,8 @@
 //! offset at which consumers see nothing is taken by a marker.
 //!
 //! What a batch costs: one look at its 61 header bytes when it is fetched (it stays a slice of the answer it came
-//! in), one copy of its bytes when it is stamped, and a checksum over 80 header bytes. Nothing is decompressed.
+//! in), one copy of its bytes when it is stamped, and a checksum over 80 header bytes. Nothing is decompressed. Where
+//! small ones wait they are merged, which costs one more pass over their bytes and one over the copy.
 
 use std::ops::Range;
 
@@ -26,6 +27,7 @@ mod words;
 
 mod admit;
 mod committed;
+mod merge;
 mod queue;
 
 pub(super) use committed::Aborted;
@@ -66,6 +68,8 @@ pub(super) struct Engine {
     in_flight: bool,
     retry_at_ms: u64,
     stamp: Option<LinkStamp>,
+    /// A merged batch was refused: batches go one by one.
+    unmerged: bool,
     /// Answers to fetches that bear an older token are dropped.
     token: u64,
     /// The copy's end never falls below this: where its alignment put it.
@@ -91,6 +95,7 @@ impl Engine {
             in_flight: false,
             retry_at_ms: 0,
             stamp: None,
+            unmerged: false,
             token: 0,
             floor: 0,
             lag: Lag::default(),
@@ -167,6 +172,11 @@ impl Engine {
     pub(super) fn fetch_wanted(&self) -> Option<(i64, u64)> {
         (self.state == State::Copying && !self.is_full())
             .then(|| (self.next.max(self.source_start), self.token))
+    }
+
+    /// The source offset that the next fetched batch must begin at.
+    pub(super) fn fetched_to(&self) -> i64 {
+        self.next
     }
 
     /// Whether only the full queue keeps it from being fetched.
@@ -319,6 +329,17 @@ impl Engine {
         self.writing.clone()
     }
 
+    /// Whether markers are what is to be written next.
+    pub(super) fn wants_markers(&self) -> bool {
+        let next_is_hole = || matches!(self.queue.front(), Some(Item::Hole { .. }));
+        let ready = self.state == State::Copying && !self.in_flight;
+        let writing = self
+            .writing
+            .as_ref()
+            .map(|write| write.marker_epoch.is_some());
+        ready && writing.unwrap_or_else(next_is_hole)
+    }
+
     fn next_write(&mut self, markers_max: i64) -> Option<Write> {
         match self.queue.front()? {
             Item::Hole { .. } if markers_max < 1 => None,
@@ -341,10 +362,14 @@ impl Engine {
             // Brokers recognise no copy of a marker, however young it is.
             max_timestamp: i64::MAX,
             marker_epoch: Some(self.marker_epoch),
+            merged: false,
         }
     }
 
     fn stamp_next(&mut self) -> Option<Write> {
+        if let Some(merged) = self.merge_next() {
+            return Some(merged);
+        }
         let Some(Item::Batch { base, bytes, .. }) = self.queue.front() else {
             return None;
         };
@@ -367,6 +392,7 @@ impl Engine {
             bytes: passthrough(batch, stamp).freeze(),
             max_timestamp: batch.max_timestamp(),
             marker_epoch: None,
+            merged: false,
         };
         self.queue.pop();
         Some(write)
@@ -387,6 +413,7 @@ impl Engine {
                 self.stop(reason);
             }
             Outcome::Refused => self.retry_at_ms = now_ms + RETRY_AFTER_MS,
+            Outcome::Fatal(_) if write.merged && self.state == State::Copying => self.unmerge(),
             Outcome::Fatal(reason) => {
                 let reason = format!("the batch at offset {}: {reason}", write.base);
                 self.stop(reason);

@@ -1,23 +1,27 @@
-//! The fetch side: one loop and one connection per broker of a home. A request names every partition that the broker
-//! leads and that has room; it waits at the broker (a long poll) until one of them has something.
+//! The fetch side: per broker of a home one loop and one connection for each [`Lane`]. A loop asks for every partition of
+//! its lane that has room, in a fetch session; the request waits at the broker (a long poll) until one of them has
+//! something.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
+mod session;
+
 use super::engine::Aborted;
+use super::lane::{Lane, Led};
 use super::link::{Link, Shared, wait};
 use super::rebuild::{self, Start};
 use crate::error::{Error, Kind, Result};
 use crate::upstream::{Cluster, Connection};
 use crate::words::{Side, TopicPartition, UpstreamNode};
+use session::{Names, Session};
 
 /// How long a broker may hold a request that it has nothing for.
 const MAX_WAIT_MS: i32 = 250;
@@ -25,10 +29,13 @@ const MAX_WAIT_MS: i32 = 250;
 const MAX_WAIT_FULL_MS: i32 = 10;
 /// Bytes of one partition in one answer.
 const PARTITION_BYTES_MAX: i32 = 1 << 20;
+/// A partition whose answers are at least this long, with more behind them, is far behind.
+const FAR_BYTES: usize = 512 << 10;
 /// Bytes of one answer.
-const ANSWER_BYTES_MAX: i32 = 16 << 20;
-/// Bytes from one broker that may wait to be written, all partitions together.
-const BUFFERED_BYTES_MAX: usize = 128 << 20;
+const ANSWER_BYTES_MAX: i32 = 8 << 20;
+/// Bytes from one broker that may wait to be written, all partitions together. Over it only partitions are asked for of
+/// which nothing waits, over twice as much none: what one destination broker does not take holds up the others late.
+const BUFFERED_BYTES_MAX: usize = 48 << 20;
 /// How long an answer may take before the connection is given up.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a loop without work waits at most.
@@ -41,28 +48,31 @@ const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const READ_UNCOMMITTED: i8 = 0;
 const READ_COMMITTED: i8 = 1;
 
-/// Fetches what one broker leads until the replicator stops.
-pub(super) async fn run(shared: Arc<Shared>, side: Side, node: UpstreamNode) {
+/// Fetches what one lane of one broker has until the replicator stops.
+pub(super) async fn run(shared: Arc<Shared>, side: Side, node: UpstreamNode, lane: Lane) {
     let cluster = shared.clusters.on(side).clone();
-    let mut connection: Option<Connection> = None;
+    let mut open: Option<(Connection, Session)> = None;
+    let mut led = Led::by(side, side, node);
     let mut progress = shared.progress.subscribe();
-    let mut turn = 0;
     let mut stopping = shared.stopping.subscribe();
     while !shared.is_stopping() {
         progress.borrow_and_update();
-        turn += 1;
-        let asked = gather(&shared, &cluster, node, turn);
+        let asked = gather(&shared, &mut led, lane);
         if asked.partitions.is_empty() {
             wait(&mut progress, IDLE).await;
             continue;
         }
+        if let Some(pause) = shared.pace.wait(lane, shared.now_ms()) {
+            tokio::time::sleep(pause).await;
+            continue;
+        }
         let result = tokio::select! {
-            result = round(&shared, &cluster, node, &mut connection, &asked) => result,
+            result = round(&shared, &cluster, node, lane, &mut open, &asked) => result,
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         if let Err(error) = result {
-            tracing::debug!(%side, %node, %error, "fetching");
-            connection = None;
+            tracing::debug!(%side, %node, ?lane, %error, "fetching");
+            open = None;
             tokio::time::sleep(BACKOFF).await;
             // A failed refresh is reported by the cluster itself.
             let _ = cluster.refresh().await;
@@ -71,37 +81,52 @@ pub(super) async fn run(shared: Arc<Shared>, side: Side, node: UpstreamNode) {
 }
 
 struct Asked {
-    /// With the offset and the token of each.
+    /// With the offset and the token of each; sorted.
     partitions: Vec<(Arc<Link>, i64, u64)>,
     max_wait_ms: i32,
 }
 
-/// What can be fetched now. `turn` moves the first partition: a broker fills its answer in the order asked.
-fn gather(shared: &Shared, cluster: &Cluster, node: UpstreamNode, turn: usize) -> Asked {
-    let view = cluster.view();
-    let links = shared.links();
+impl Asked {
+    fn find(&self, topic: &str, partition: i32) -> Option<&(Arc<Link>, i64, u64)> {
+        let place = |at: &TopicPartition| {
+            at.topic
+                .as_ref()
+                .cmp(topic)
+                .then(at.partition.cmp(&partition))
+        };
+        let found = self.partitions.binary_search_by(|asked| place(&asked.0.at));
+        found.ok().map(|index| &self.partitions[index])
+    }
+}
+
+/// What can be fetched now.
+fn gather(shared: &Shared, led: &mut Led, lane: Lane) -> Asked {
     let mut asked = Asked {
         partitions: Vec::new(),
         max_wait_ms: MAX_WAIT_MS,
     };
-    let mut buffered = 0;
-    let (before, after) = links.split_at(turn % links.len().max(1));
-    for link in after.iter().chain(before) {
-        if link.home != cluster.side()
-            || view.leader(&link.at.topic, link.at.partition) != Some(node)
-        {
+    let (mut buffered, mut waiting) = (0, Vec::new());
+    for link in led.links(shared) {
+        let engine = link.engine();
+        let pending = engine.pending_bytes();
+        buffered += pending;
+        if link.lane() != lane {
             continue;
         }
-        let engine = link.engine();
-        buffered += engine.pending_bytes();
         if let Some((offset, token)) = engine.fetch_wanted() {
             asked.partitions.push((link.clone(), offset, token));
+            waiting.push(pending > 0);
         } else if engine.is_full() {
             asked.max_wait_ms = MAX_WAIT_FULL_MS;
         }
     }
     if buffered > BUFFERED_BYTES_MAX {
-        asked.partitions.clear();
+        let mut waiting = waiting.into_iter();
+        let none = buffered > 2 * BUFFERED_BYTES_MAX;
+        asked
+            .partitions
+            .retain(|_| !none && waiting.next() == Some(false));
+        asked.max_wait_ms = MAX_WAIT_FULL_MS;
     }
     asked
 }
@@ -110,24 +135,35 @@ async fn round(
     shared: &Shared,
     cluster: &Cluster,
     node: UpstreamNode,
-    connection: &mut Option<Connection>,
+    lane: Lane,
+    open: &mut Option<(Connection, Session)>,
     asked: &Asked,
 ) -> Result<()> {
-    let open = match connection.take() {
-        Some(open) if !open.is_closed() => open,
-        _ => cluster.dedicated(node).await?,
+    let (connection, mut session) = match open.take() {
+        Some(open) if !open.0.is_closed() => open,
+        _ => (cluster.dedicated(node).await?, Session::default()),
     };
-    let request = request(
-        asked
-            .partitions
-            .iter()
-            .map(|(link, from, _)| (&link.at, *from)),
-        asked.max_wait_ms,
-        READ_COMMITTED,
-    );
-    let answer = open.call_within(&request, TIMEOUT).await?;
-    *connection = Some(open);
-    take_in(shared, cluster.side(), asked, answer).await
+    let wanted = asked.partitions.iter();
+    let names = session.ask(wanted.map(|(link, offset, _)| (&link.at, *offset)));
+    let bytes_max = shared.pace.answer_bytes_max(lane, ANSWER_BYTES_MAX);
+    let request = request(names, asked.max_wait_ms, bytes_max, READ_COMMITTED);
+    let answer = connection.call_within(&request, TIMEOUT).await?;
+    let known = session.answered(answer.error_code, answer.session_id);
+    *open = Some((connection, session));
+    if known {
+        shared.pace.took(lane, bytes(&answer));
+        take_in(shared, cluster.side(), asked, answer).await
+    } else {
+        Ok(())
+    }
+}
+
+/// Bytes of records in an answer.
+fn bytes(answer: &FetchResponse) -> usize {
+    let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions
+        .filter_map(|partition| partition.records.as_ref().map(Bytes::len))
+        .sum()
 }
 
 /// Hands each partition's records to its engine.
@@ -135,27 +171,23 @@ async fn take_in(shared: &Shared, side: Side, asked: &Asked, answer: FetchRespon
     if answer.error_code != 0 {
         return Err(Error::kafka(side, answer.error_code, "fetching"));
     }
-    let by_name: HashMap<(&str, i32), &(Arc<Link>, i64, u64)> = asked
-        .partitions
-        .iter()
-        .map(|asked| ((&*asked.0.at.topic, asked.0.at.partition), asked))
-        .collect();
     let now = shared.now_ms();
     let mut out_of_range = Vec::new();
     let mut failed = None;
-    let (mut writable, mut wanting) = (false, false);
+    let (mut writable, mut wanting, mut moved) = (false, false, false);
     for topic in answer.responses {
         for partition in topic.partitions {
-            let key = (topic.topic.as_str(), partition.partition_index);
-            let Some((link, from, token)) = by_name.get(&key) else {
+            let index = partition.partition_index;
+            let Some((link, from, token)) = asked.find(topic.topic.as_str(), index) else {
                 continue;
             };
             match partition.error_code {
                 0 => {
                     link.home_starts(partition.log_start_offset);
                     let aborted = aborted(&partition);
-                    let records = partition.records.unwrap_or_default();
-                    let records = match copyable(link, *from, records).await {
+                    let fetched = partition.records.unwrap_or_default();
+                    let bytes = fetched.len();
+                    let records = match copyable(link, *from, fetched).await {
                         Ok(records) => records,
                         Err(reason) => {
                             link.engine().stop(reason);
@@ -166,6 +198,8 @@ async fn take_in(shared: &Shared, side: Side, asked: &Asked, answer: FetchRespon
                     let end = partition.high_watermark;
                     writable |= engine.fetched(*token, &records, aborted, end, now);
                     wanting |= engine.wants_activation();
+                    let more = engine.fetched_to() < partition.last_stable_offset;
+                    moved |= link.is_far(more && (bytes >= FAR_BYTES || link.far()));
                 }
                 OFFSET_OUT_OF_RANGE => out_of_range.push(link.clone()),
                 TOPIC_AUTHORIZATION_FAILED => link
@@ -180,6 +214,9 @@ async fn take_in(shared: &Shared, side: Side, asked: &Asked, answer: FetchRespon
     }
     if writable {
         shared.writable.raise();
+    }
+    if moved {
+        shared.progress.raise();
     }
     for link in out_of_range {
         log_moved(shared, &link).await?;
@@ -241,15 +278,10 @@ async fn log_moved(shared: &Shared, link: &Link) -> Result<()> {
     Ok(())
 }
 
-/// A Fetch without a session.
-fn request<'a>(
-    partitions: impl Iterator<Item = (&'a TopicPartition, i64)>,
-    max_wait_ms: i32,
-    isolation: i8,
-) -> FetchRequest {
+fn request(names: Names, max_wait_ms: i32, bytes_max: i32, isolation: i8) -> FetchRequest {
     let mut topics: Vec<FetchTopic> = Vec::new();
-    // Links are sorted by topic, so a topic's partitions stand together.
-    for (at, offset) in partitions {
+    // Names are sorted by topic, so a topic's partitions stand together.
+    for (at, offset) in names.wanted {
         let wanted = FetchPartition::default()
             .with_partition(at.partition)
             .with_current_leader_epoch(-1)
@@ -260,8 +292,19 @@ fn request<'a>(
             Some(last) if last.topic.as_str() == &*at.topic => last.partitions.push(wanted),
             _ => topics.push(
                 FetchTopic::default()
-                    .with_topic(TopicName(StrBytes::from_string(at.topic.to_string())))
+                    .with_topic(topic_name(&at))
                     .with_partitions(vec![wanted]),
+            ),
+        }
+    }
+    let mut forgotten: Vec<ForgottenTopic> = Vec::new();
+    for at in names.forgotten {
+        match forgotten.last_mut() {
+            Some(last) if last.topic.as_str() == &*at.topic => last.partitions.push(at.partition),
+            _ => forgotten.push(
+                ForgottenTopic::default()
+                    .with_topic(topic_name(&at))
+                    .with_partitions(vec![at.partition]),
             ),
         }
     }
@@ -269,11 +312,16 @@ fn request<'a>(
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(max_wait_ms)
         .with_min_bytes(1)
-        .with_max_bytes(ANSWER_BYTES_MAX)
+        .with_max_bytes(bytes_max)
         .with_isolation_level(isolation)
-        .with_session_id(0)
-        .with_session_epoch(-1)
+        .with_session_id(names.session_id)
+        .with_session_epoch(names.epoch)
         .with_topics(topics)
+        .with_forgotten_topics_data(forgotten)
+}
+
+fn topic_name(at: &TopicPartition) -> TopicName {
+    TopicName(StrBytes::from_string(at.topic.to_string()))
 }
 
 /// One answer about one partition from its leader, whatever its isolation: for alignment and comparison.
@@ -283,7 +331,11 @@ pub(super) async fn read_once(
     offset: i64,
 ) -> Result<Bytes> {
     let target = crate::upstream::Target::Leader(&at.topic, at.partition);
-    let request = request(std::iter::once((at, offset)), 0, READ_UNCOMMITTED);
+    let names = Names {
+        wanted: vec![(at.clone(), offset)],
+        ..Names::without_session()
+    };
+    let request = request(names, 0, ANSWER_BYTES_MAX, READ_UNCOMMITTED);
     let answer = cluster.call_within(target, &request, TIMEOUT).await?;
     let data = answer
         .responses

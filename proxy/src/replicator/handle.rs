@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::journal::Journal;
 use super::link::Shared;
+use super::pace::Limits;
 use super::status::{LagSummary, LinkState, LinkStatus};
 use super::{conduct, level, provision};
 use crate::config::Config;
@@ -50,6 +51,18 @@ impl Replicator {
         let now = self.shared.now_ms();
         let links = self.shared.links();
         links.iter().map(|link| link.status(now)).collect()
+    }
+
+    /// How fast it may copy.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.shared.pace.limits()
+    }
+
+    /// Changes how fast it may copy, until the process ends.
+    pub fn limit(&self, limits: Limits) {
+        tracing::info!(?limits, "replication limits");
+        self.shared.pace.limit(limits);
     }
 
     /// The lag of the topics that `owned` picks.

@@ -2,6 +2,7 @@
 //! never across an await, and the signals by which the loops wake each other.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
@@ -13,6 +14,8 @@ use uuid::Uuid;
 
 use super::engine::{Engine, State};
 use super::journal::Journal;
+use super::lane::Lane;
+use super::pace::Pace;
 use super::status::{LinkState, LinkStatus};
 use crate::config::Config;
 use crate::route::Routes;
@@ -45,10 +48,22 @@ pub(super) struct Link {
     home_start: AtomicI64,
     /// The topic's ids on both sides, by [`Side::index`], once they are known.
     pub(super) ids: OnceLock<[Uuid; 2]>,
+    /// Records, bytes and milliseconds behind, as the gauges show them.
+    shown: Mutex<Option<[i64; 3]>>,
+    /// More is left to fetch than an answer holds.
+    far: AtomicBool,
+    /// Spreads far links over their lanes.
+    number: u64,
 }
 
 impl Link {
     pub(super) fn new(at: TopicPartition, home: Side, hole_max: i64) -> Arc<Self> {
+        let mut hash = DefaultHasher::new();
+        at.topic.hash(&mut hash);
+        // Partitions of a topic take turns.
+        let number = hash
+            .finish()
+            .wrapping_add(u64::from(at.partition.unsigned_abs()));
         Arc::new(Self {
             at,
             home,
@@ -61,7 +76,35 @@ impl Link {
             trims: AtomicBool::new(false),
             home_start: AtomicI64::new(0),
             ids: OnceLock::new(),
+            shown: Mutex::default(),
+            far: AtomicBool::new(false),
+            number,
         })
+    }
+
+    /// The lane that serves it. It changes only when an answer comes in, so that no two requests ask for it.
+    pub(super) fn lane(&self) -> Lane {
+        if self.far() {
+            Lane::far(self.number)
+        } else {
+            Lane::Near
+        }
+    }
+
+    /// Notes what the gauges show; true if that is news.
+    pub(super) fn shows(&self, lag: [i64; 3]) -> bool {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.replace(lag) != Some(lag)
+    }
+
+    /// Whether it is far behind.
+    pub(super) fn far(&self) -> bool {
+        self.far.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether it is far behind; true if that is news.
+    pub(super) fn is_far(&self, far: bool) -> bool {
+        self.far.swap(far, Ordering::Relaxed) != far
     }
 
     pub(super) fn engine(&self) -> MutexGuard<'_, Engine> {
@@ -185,6 +228,7 @@ pub(super) struct Shared {
     /// Everything ends.
     pub(super) stopping: watch::Sender<bool>,
     pub(super) align_slots: Semaphore,
+    pub(super) pace: Pace,
     /// Bears all markers of this process; it never writes data.
     pub(super) marker_id: ProducerId,
 }
@@ -196,8 +240,10 @@ impl Shared {
         routes: Arc<Routes>,
         journal: Journal,
     ) -> Arc<Self> {
+        let pace = Pace::new(config.replication);
         Arc::new(Self {
             config,
+            pace,
             clusters,
             routes,
             journal,

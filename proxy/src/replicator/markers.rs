@@ -20,18 +20,78 @@ use kafka_protocol::protocol::StrBytes;
 use lockgate_wire::producer_id::ProducerId;
 
 use super::engine::{Outcome, Write};
-use super::link::{Link, Shared};
-use super::produce::failed;
+use super::lane::{Lane, Led};
+use super::link::{Link, Shared, wait};
+use super::produce::{connected, failed, settle};
 use crate::upstream::{Cluster, Connection, OffsetAt};
-use crate::words::TopicPartition;
+use crate::words::{Side, TopicPartition, UpstreamNode};
 
 /// Markers in one request, all partitions together: so many take less than a second.
-pub(super) const MARKERS_MAX: i64 = 20_000;
+const MARKERS_MAX: i64 = 20_000;
+/// How long a loop without work waits at most.
+const IDLE: Duration = Duration::from_millis(100);
 /// How long an answer may take before the end is read without it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Fills the holes of one lane's links on one broker until the replicator stops, on a connection that is
+/// opened when there is one: brokers answer in order, and thousands of markers take their time.
+pub(super) async fn run(shared: Arc<Shared>, side: Side, node: UpstreamNode, lane: Lane) {
+    let cluster = shared.clusters.on(side).clone();
+    let mut open: Option<Connection> = None;
+    let mut led = Led::by(side.other(), side, node);
+    let mut writable = shared.writable.subscribe();
+    while !shared.is_stopping() {
+        writable.borrow_and_update();
+        let wanted = |link: &Arc<Link>| link.lane() == lane && link.engine().wants_markers();
+        if !led.links(&shared).iter().any(wanted) {
+            wait(&mut writable, IDLE).await;
+            continue;
+        }
+        let Some(connection) = connected(&cluster, node, open.take()).await else {
+            continue;
+        };
+        let writes = gather(&shared, &mut led, lane);
+        if writes.is_empty() {
+            // Refused a moment ago: not to be sent again yet.
+            open = Some(connection);
+            wait(&mut writable, IDLE).await;
+            continue;
+        }
+        let outcomes = send(&shared, &cluster, &connection, &writes).await;
+        if settle(&shared, &cluster, &writes, outcomes, None).await {
+            open = Some(connection);
+        }
+    }
+}
+
+/// The markers that can be written now.
+fn gather(shared: &Shared, led: &mut Led, lane: Lane) -> Vec<(Arc<Link>, Write)> {
+    let now = shared.now_ms();
+    let (mut left, mut writes) = (MARKERS_MAX, Vec::new());
+    for link in led.in_turn(shared) {
+        if left < 1 {
+            break;
+        }
+        if link.lane() != lane {
+            continue;
+        }
+        let mut engine = link.engine();
+        if engine.wants_markers()
+            && let Some(write) = engine.take_write(now, left)
+        {
+            left -= write.records;
+            writes.push((link.clone(), write));
+        }
+    }
+    if let Some((last, _)) = writes.last() {
+        led.served(last);
+    }
+    writes.sort_by(|(one, _), (other, _)| one.at.cmp(&other.at));
+    writes
+}
+
 /// Sends the markers of one request; the outcome of each write, in their order.
-pub(super) async fn send(
+async fn send(
     shared: &Shared,
     cluster: &Cluster,
     open: &Connection,
@@ -47,8 +107,7 @@ pub(super) async fn send(
     };
     if is_denied(&answer) {
         let why = format!(
-            "the {} does not let Lockgate write markers, which offsets without a record need: allow ALTER on \
-                   the cluster (CLUSTER_ACTION before Kafka 3.8)",
+            "the {} does not let Lockgate write markers, which offsets without a record need: allow ALTER on the cluster (CLUSTER_ACTION before Kafka 3.8)",
             cluster.side()
         );
         return writes.iter().map(|_| Outcome::Fatal(why.clone())).collect();
@@ -133,8 +192,6 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    use crate::words::Side;
-
     fn wanted(topic: &str, partition: i32, records: i64, epoch: i16) -> (Arc<Link>, Write) {
         let write = Write {
             base: 7,
@@ -142,6 +199,7 @@ mod tests {
             bytes: Bytes::new(),
             max_timestamp: i64::MAX,
             marker_epoch: Some(epoch),
+            merged: false,
         };
         (
             Link::new(TopicPartition::new(topic, partition), Side::Source, 0),

@@ -5,7 +5,7 @@
 //! from the source into each link's pure `engine` (`rebuild` makes dense ones of what brokers would not take), `produce` takes them out to the destination and
 //! `markers` take the offsets at which there is nothing to see; `ends` says where a
 //! log really ends and whether both sides agree there; `conduct` drives them; `level` proves that nothing is missing;
-//! `journal` keeps what must survive.
+//! `journal` keeps what must survive; `lane` shares the brokers' connections and `pace` the bytes.
 //!
 //! # What a batch costs
 //!
@@ -23,6 +23,8 @@ mod topic_calls;
 
 mod fetch;
 mod lag;
+mod lane;
+mod pace;
 mod rebuild;
 
 mod engine;
@@ -39,4 +41,5 @@ mod journal;
 mod link;
 
 pub use handle::Replicator;
+pub use pace::Limits;
 pub use status::{LagSummary, LinkState, LinkStatus};

@@ -1,5 +1,5 @@
-//! The produce side: one loop and one connection per broker that leads copies, one request at a time. A request carries one
-//! batch of every partition that has one ready and that the broker leads.
+//! The produce side: per broker that leads copies one loop and one connection for each [`Lane`], one request at a time. A
+//! request carries one batch of every partition of the lane that has one ready. Markers go their own way (`markers`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use kafka_protocol::ResponseError;
 use lockgate_wire::produce::{self, Part};
 
 use super::engine::{Outcome, Write};
+use super::lane::{Lane, Led};
 use super::link::{Link, Shared, wait};
-use super::markers::{self, MARKERS_MAX};
 use crate::error::{Error, Kind, Result};
 use crate::upstream::{Cluster, Connection, RawRequest};
 use crate::words::{Side, TopicPartition, UpstreamNode};
 
 /// Bytes of one request; a single larger batch is sent alone.
-const REQUEST_BYTES_MAX: usize = 16 << 20;
+const REQUEST_BYTES_MAX: usize = 8 << 20;
 /// How long a broker may wait for its followers.
 pub(super) const PRODUCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take before the connection is given up.
@@ -32,110 +32,108 @@ const VERSION_MIN: i16 = 7;
 /// The client id for the brokers' logs and quotas.
 const CLIENT_ID: &str = "lockgate-replicator";
 
-/// Writes the copies that one broker leads until the replicator stops.
-pub(super) async fn run(shared: Arc<Shared>, side: Side, node: UpstreamNode) {
+/// Writes what one lane of one broker has until the replicator stops.
+pub(super) async fn run(shared: Arc<Shared>, side: Side, node: UpstreamNode, lane: Lane) {
     let cluster = shared.clusters.on(side).clone();
-    let mut connection: Option<Connection> = None;
+    let mut open: Option<Connection> = None;
+    let mut led = Led::by(side.other(), side, node);
     let mut writable = shared.writable.subscribe();
-    let mut turn = 0;
     while !shared.is_stopping() {
         writable.borrow_and_update();
-        let open = match connection.take().filter(|open| !open.is_closed()) {
-            Some(open) => open,
-            None => match cluster.dedicated(node).await {
-                Ok(open) => open,
-                Err(error) => {
-                    tracing::debug!(%side, %node, %error, "connecting to write");
-                    tokio::time::sleep(BACKOFF).await;
-                    // A failed refresh is reported by the cluster itself.
-                    let _ = cluster.refresh().await;
-                    continue;
-                }
-            },
-        };
         // Nothing is taken before there is a connection: a write that is taken counts as sent.
-        turn += 1;
-        let writes = gather(&shared, &cluster, node, turn);
+        let Some(connection) = connected(&cluster, node, open.take()).await else {
+            continue;
+        };
+        let writes = gather(&shared, &mut led, lane);
         if writes.is_empty() {
-            connection = Some(open);
+            open = Some(connection);
             wait(&mut writable, IDLE).await;
             continue;
         }
-        let clean = send(&shared, &cluster, &open, writes).await;
-        shared.progress.raise();
-        if clean {
-            connection = Some(open);
-        } else {
-            shared.attention.raise();
-            let _ = cluster.refresh().await;
+        let outcomes = match exchange(&connection, &writes).await {
+            Ok((version, body)) => outcomes(version, &body, &writes),
+            Err(error) => {
+                tracing::info!(%side, %node, %error, "a write has no answer");
+                writes.iter().map(|_| failed(&error)).collect()
+            }
+        };
+        if settle(&shared, &cluster, &writes, outcomes, Some(lane)).await {
+            open = Some(connection);
         }
     }
 }
 
-/// What can be written now. `turn` moves the first partition, so that a full request starves nobody.
-fn gather(
-    shared: &Shared,
+/// The open connection, or a new one. None after an error, and some time.
+pub(super) async fn connected(
     cluster: &Cluster,
     node: UpstreamNode,
-    turn: usize,
-) -> Vec<(Arc<Link>, Write)> {
-    let view = cluster.view();
-    let home = cluster.side().other();
-    let links = shared.links();
+    open: Option<Connection>,
+) -> Option<Connection> {
+    if let Some(open) = open.filter(|open| !open.is_closed()) {
+        return Some(open);
+    }
+    match cluster.dedicated(node).await {
+        Ok(open) => Some(open),
+        Err(error) => {
+            tracing::debug!(side = %cluster.side(), %node, %error, "connecting to write");
+            tokio::time::sleep(BACKOFF).await;
+            // A failed refresh is reported by the cluster itself.
+            let _ = cluster.refresh().await;
+            None
+        }
+    }
+}
+
+/// What can be written now.
+fn gather(shared: &Shared, led: &mut Led, lane: Lane) -> Vec<(Arc<Link>, Write)> {
     let now = shared.now_ms();
-    let (mut bytes, mut markers_left) = (0, MARKERS_MAX);
-    let mut writes = Vec::new();
-    let (before, after) = links.split_at(turn % links.len().max(1));
-    for link in after.iter().chain(before) {
+    let (mut bytes, mut writes) = (0, Vec::new());
+    for link in led.in_turn(shared) {
         if bytes >= REQUEST_BYTES_MAX {
             break;
         }
-        if link.home != home || view.leader(&link.at.topic, link.at.partition) != Some(node) {
+        if link.lane() != lane {
             continue;
         }
-        if let Some(write) = link.engine().take_write(now, markers_left) {
+        if let Some(write) = link.engine().take_write(now, 0) {
             bytes += write.bytes.len();
-            if write.marker_epoch.is_some() {
-                markers_left -= write.records;
-            }
             writes.push((link.clone(), write));
         }
+    }
+    if let Some((last, _)) = writes.last() {
+        led.served(last);
     }
     writes.sort_by(|(one, _), (other, _)| one.at.cmp(&other.at));
     writes
 }
 
-/// Sends the batches, then the markers, each in one request; false if the connection or the view cannot be trusted.
-async fn send(
+/// Tells every engine its outcome, and the loops; false if the connection or the view cannot be trusted any more.
+pub(super) async fn settle(
     shared: &Shared,
     cluster: &Cluster,
-    open: &Connection,
-    writes: Vec<(Arc<Link>, Write)>,
+    writes: &[(Arc<Link>, Write)],
+    outcomes: Vec<Outcome>,
+    lane: Option<Lane>,
 ) -> bool {
-    let (markers, batches): (Vec<_>, Vec<_>) = writes
-        .into_iter()
-        .partition(|(_, write)| write.marker_epoch.is_some());
-    let mut clean = true;
-    if !batches.is_empty() {
-        let outcomes = match exchange(open, &batches).await {
-            Ok((version, body)) => outcomes(version, &body, &batches),
-            Err(error) => {
-                tracing::info!(node = %open.node(), %error, "a write has no answer");
-                batches.iter().map(|_| failed(&error)).collect()
-            }
-        };
-        clean &= settle(shared, &batches, outcomes);
-        shared.progress.raise();
+    let clean = tell(shared, writes, outcomes);
+    // What follows may be for another loop, which waits.
+    let elsewhere = |link: &Link| match lane {
+        None => true,
+        Some(lane) => link.lane() != lane || link.engine().wants_markers(),
+    };
+    if writes.iter().any(|(link, _)| elsewhere(link)) {
+        shared.writable.raise();
     }
-    if !markers.is_empty() {
-        let outcomes = markers::send(shared, cluster, open, &markers).await;
-        clean &= settle(shared, &markers, outcomes);
+    shared.progress.raise();
+    if !clean {
+        shared.attention.raise();
+        let _ = cluster.refresh().await;
     }
     clean
 }
 
 /// Tells every engine its outcome; whether all were written.
-fn settle(shared: &Shared, writes: &[(Arc<Link>, Write)], outcomes: Vec<Outcome>) -> bool {
+fn tell(shared: &Shared, writes: &[(Arc<Link>, Write)], outcomes: Vec<Outcome>) -> bool {
     let now = shared.now_ms();
     let (mut clean, mut bytes, mut batches, mut markers) = (true, 0_u64, 0_u64, 0_u64);
     for ((link, write), outcome) in writes.iter().zip(outcomes) {

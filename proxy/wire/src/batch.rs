@@ -13,8 +13,10 @@ use crate::WireError;
 use crate::producer_id::ProducerId;
 
 mod checksum;
+mod merge;
 mod rewrite;
 
+pub use merge::{can_be_merged, merge};
 pub(crate) use rewrite::Fields;
 pub use rewrite::{BatchMut, Header, Stamp, passthrough};
 

@@ -15,7 +15,7 @@ use crate::folders;
 /// Raised when what a cache folder holds changes, so that old folders are not taken for new ones.
 const LAYOUT: u32 = 1;
 /// The logging backend; without one Kafka's loggers say nothing.
-const RELOAD4J: &str = "1.7.36";
+pub(super) const RELOAD4J: &str = "1.7.36";
 
 /// A Kafka release the harness runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,7 +70,11 @@ impl Kafka {
         lock.lock().context("cannot lock the cache")?;
         let complete = folder.join("complete");
         if !complete.is_file() {
-            fetch(version, &folder)?;
+            fetch(
+                &pom(version),
+                &format!("Kafka {}", version.number()),
+                &folder,
+            )?;
         }
         let kafka = Self {
             version,
@@ -159,9 +163,9 @@ impl Kafka {
     }
 }
 
-/// Writes the pom and lets Maven copy what it names.
-fn fetch(version: Version, folder: &Path) -> Result<()> {
-    fs::write(folder.join("pom.xml"), pom(version)).context("cannot write the pom")?;
+/// Writes the pom and lets Maven copy what it names into `libs`.
+pub(super) fn fetch(pom: &str, what: &str, folder: &Path) -> Result<()> {
+    fs::write(folder.join("pom.xml"), pom).context("cannot write the pom")?;
     fs::write(folder.join("log4j.properties"), LOG4J).context("cannot write the log settings")?;
     let output = Command::new("mvn")
         .args(["--batch-mode", "--quiet", "dependency:copy-dependencies"])
@@ -174,7 +178,7 @@ fn fetch(version: Version, folder: &Path) -> Result<()> {
         )?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
-        bail!("Maven could not fetch Kafka {}:\n{said}", version.number());
+        bail!("Maven could not fetch {what}:\n{said}");
     }
     Ok(())
 }
@@ -211,7 +215,7 @@ log4j.logger.org.apache.kafka.common.config.AbstractConfig=ERROR
 ";
 
 /// The jars in a fixed order: a class data archive is only valid for the class path it was made with.
-fn classpath(libs: &Path) -> Result<String> {
+pub(super) fn classpath(libs: &Path) -> Result<String> {
     let mut jars: Vec<String> = fs::read_dir(libs)
         .with_context(|| format!("cannot list {}", libs.display()))?
         .filter_map(|entry| Some(entry.ok()?.path().to_str()?.to_owned()))

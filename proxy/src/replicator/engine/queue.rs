@@ -49,6 +49,11 @@ impl Queue {
         self.items.front()
     }
 
+    /// What waits, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Item> + Clone {
+        self.items.iter()
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

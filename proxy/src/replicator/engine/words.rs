@@ -42,6 +42,8 @@ pub(in crate::replicator) struct Write {
     pub(in crate::replicator) max_timestamp: i64,
     /// Set where every offset is to be taken by a marker of this producer epoch.
     pub(in crate::replicator) marker_epoch: Option<i16>,
+    /// Made of several batches.
+    pub(in crate::replicator) merged: bool,
 }
 
 /// What became of a write.

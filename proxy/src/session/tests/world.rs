@@ -11,6 +11,7 @@ use super::broker::Broker;
 use super::client::Client;
 use super::lookup;
 use crate::config::{ClusterConfig, Config, ListenConfig, RouteConfig, Timing, TopicConfig};
+use crate::replicator::Limits;
 use crate::route::{Drain, Node, Nodes, Phase, RouteId, RouteState, RouteTable, Routes, Snapshot};
 use crate::session::run::Handler;
 use crate::session::{ClientKey, Clients, DataPath};
@@ -72,6 +73,7 @@ fn config(source: &Broker, destination: &Broker) -> Config {
             max_filler_records: 0,
             max_markers: 0,
         },
+        replication: Limits::default(),
         timing: Timing {
             settle: second,
             drain: second,

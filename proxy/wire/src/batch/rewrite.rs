@@ -162,6 +162,17 @@ impl Fields {
         let length = i32::try_from(size - LOG_OVERHEAD)
             .map_err(|_| WireError::TooLongToEncode(payload.len()))?;
         let mut out = BytesMut::with_capacity(size);
+        out.put_bytes(0, HEADER_BYTES);
+        out.put_slice(payload);
+        self.put_header(&mut out, length);
+        Ok(out)
+    }
+
+    /// Writes the header in front of the payload that stands in `whole` already, and signs the two.
+    pub(crate) fn put_header(self, whole: &mut [u8], length: i32) {
+        let Some((mut out, _)) = whole.split_at_mut_checked(HEADER_BYTES) else {
+            return;
+        };
         out.put_i64(0);
         out.put_i32(length);
         out.put_i32(-1);
@@ -175,8 +186,6 @@ impl Fields {
         out.put_i16(self.producer_epoch);
         out.put_i32(self.base_sequence);
         out.put_i32(self.record_count);
-        out.put_slice(payload);
-        BatchMut { bytes: &mut out }.sign();
-        Ok(out)
+        BatchMut { bytes: whole }.sign();
     }
 }
