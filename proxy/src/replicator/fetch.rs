@@ -10,8 +10,8 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use lockgate_wire::committed::Aborted;
 
-use super::engine::Aborted;
 use super::link::{Link, Shared, wait};
 use crate::error::{Error, Kind, Result};
 use crate::upstream::Connection;
