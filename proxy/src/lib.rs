@@ -22,6 +22,7 @@ pub mod flip;
 pub mod policy;
 pub mod replicator;
 pub mod state;
+pub mod verify;
 
 pub mod admin;
 pub mod telemetry;
