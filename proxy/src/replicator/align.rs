@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lockgate_wire::batch::{Batch, BatchView, Batches, Rewrite, Stamp, passthrough};
+use lockgate_wire::batch::{Batch, BatchView, Batches, Stamp, passthrough};
 use lockgate_wire::producer_id::ProducerId;
 use lockgate_wire::records::{FILLER_RECORDS_MAX, Producer, filler};
 
@@ -14,6 +14,7 @@ use super::ends::settled_end;
 use super::fetch::read_once;
 use super::link::Shared;
 use super::produce::write_one;
+use super::rebuild::{self, Start};
 use super::topic_calls;
 use crate::error::{Error, Result};
 use crate::upstream::OffsetAt;
@@ -45,7 +46,7 @@ pub(super) async fn align(shared: &Arc<Shared>, at: &TopicPartition) -> Result<i
     }
 }
 
-/// The base offset of the first batch that the source returns: its log start may lie inside it. Where the log is
+/// The base offset of the first batch that is copied: the source's log start may lie inside it. Where the log is
 /// empty, its end.
 async fn first_base(shared: &Shared, at: &TopicPartition) -> Result<i64> {
     let source = &shared.clusters.source;
@@ -53,12 +54,20 @@ async fn first_base(shared: &Shared, at: &TopicPartition) -> Result<i64> {
         .list_offsets(std::slice::from_ref(at), OffsetAt::LogStart)
         .await?[at];
     let records = read_once(source, at, start).await?;
+    let from = Start {
+        offset: start,
+        may_cut: false,
+    };
+    let unreadable = |what| Error::refused(format!("{at}: {what}"));
+    let records = if rebuild::is_needed(&records, from) {
+        rebuild::rebuild(&records, from).map_err(unreadable)?
+    } else {
+        records
+    };
     match Batches::new(&records).next() {
         None => Ok(start),
         Some(Ok(Batch::Whole(batch))) => Ok(batch.base_offset()),
-        Some(_) => Err(Error::refused(format!(
-            "the first records of {at} are not a batch of Kafka 0.11 or newer; such logs are not copied yet"
-        ))),
+        Some(other) => Err(unreadable(format!("its first records are {other:?}"))),
     }
 }
 
@@ -128,11 +137,7 @@ async fn fill(shared: &Shared, at: &TopicPartition, from: i64, to: i64) -> Resul
             producer_epoch: 0,
             base_sequence,
         };
-        let rewrite = Rewrite {
-            stamp,
-            clear_log_append_time: true,
-        };
-        let batch = passthrough(BatchView::new(&batch).map_err(broken)?, rewrite).freeze();
+        let batch = passthrough(BatchView::new(&batch).map_err(broken)?, stamp).freeze();
         let base = write_one(&connection, at, batch).await?;
         if base != next {
             return Err(Error::refused(format!(

@@ -1,7 +1,7 @@
 //! Where the destination's log really ends, and whether what stands there is the source's: resume by content, not by
 //! memory (DESIGN section 4).
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +12,7 @@ use super::engine::{Inspected, LOOK_BACK_MAX, LinkStamp};
 use super::fetch::read_once;
 use super::link::{Link, Shared};
 use super::produce::PRODUCE_TIMEOUT;
+use super::stretch::Stretch;
 use crate::error::{Error, Kind, Result};
 use crate::upstream::{Cluster, OffsetAt};
 use crate::words::TopicPartition;
@@ -134,10 +135,6 @@ pub(super) async fn settled_end(
 pub(super) struct Tail {
     base: i64,
     last: i64,
-    records: i32,
-    is_control: bool,
-    /// The cleaner has rewritten it.
-    is_cleaned: bool,
     producer_id: i64,
     next_sequence: i32,
     max_timestamp: i64,
@@ -157,16 +154,17 @@ pub(super) struct Compared {
 /// is empty, or the source has deleted or compacted the batch away.
 pub(super) async fn compare(shared: &Shared, at: &TopicPartition, end: i64) -> Result<Compared> {
     let tail = tail(&shared.clusters.destination, at, end).await?;
-    let differs = difference(&shared.clusters.source, at, end, tail.as_ref()).await?;
+    let differs = difference(shared, at, end, tail.as_ref()).await?;
     Ok(Compared { tail, differs })
 }
 
 async fn difference(
-    source: &Cluster,
+    shared: &Shared,
     at: &TopicPartition,
     end: i64,
     copy: Option<&Tail>,
 ) -> Result<Option<String>> {
+    let source = &shared.clusters.source;
     let only = [at.clone()];
     let start = source.list_offsets(&only, OffsetAt::LogStart).await?[at];
     if start >= end {
@@ -182,13 +180,34 @@ async fn difference(
         return Ok(None);
     };
     let original = batch_with(source, at, copy.last).await?;
-    let differing = original.filter(|original| !original.is_origin_of(copy));
-    Ok(differing.map(|original| {
-        format!(
-            "diverged: the batch that ends at offset {} is not the same on both sides (source from {}, destination from {})",
-            copy.last, original.base, copy.base
-        )
+    if original.is_some_and(|original| original.digest == copy.digest) {
+        return Ok(None);
+    }
+    // The source's start may lie inside the batch.
+    let offsets = copy.base.max(start)..=copy.last;
+    let theirs = stretch(source, at, offsets.clone()).await?;
+    let ours = stretch(&shared.clusters.destination, at, offsets).await?;
+    Ok(theirs.contradicts(&ours).map(|offset| {
+        format!("diverged: the record at offset {offset} is not the same on both sides")
     }))
+}
+
+async fn stretch(
+    cluster: &Cluster,
+    at: &TopicPartition,
+    offsets: RangeInclusive<i64>,
+) -> Result<Stretch> {
+    let mut stretch = Stretch::new(offsets);
+    while let Some(next) = stretch.wanted() {
+        let records = read_once(cluster, at, next).await?;
+        stretch
+            .add(&records)
+            .map_err(|what| Error::new(cluster.side(), Kind::Malformed, format!("{at}: {what}")))?;
+        if stretch.wanted() == Some(next) {
+            return Err(not_there(cluster, at, next));
+        }
+    }
+    Ok(stretch)
 }
 
 /// The last batch of records below `end` in a log that a link fills: markers are looked past.
@@ -239,17 +258,14 @@ async fn last_batch(
     Ok(last)
 }
 
-/// The batch that contains `offset`, if the log still has one.
+/// The batch of magic 2 that contains `offset`, if the log has one.
 async fn batch_with(cluster: &Cluster, at: &TopicPartition, offset: i64) -> Result<Option<Tail>> {
     let records = read_once(cluster, at, offset).await?;
-    let mut batches = Batches::new(&records).filter_map(|batch| match batch {
-        Ok(Batch::Whole(batch)) if batch.last_offset() >= offset => Some(batch),
+    let found = Batches::new(&records).find_map(|batch| match batch {
+        Ok(Batch::Whole(batch)) if batch.offsets().contains(&offset) => Some(Tail::of(batch)),
         _ => None,
     });
-    let batch = batches
-        .next()
-        .ok_or_else(|| not_there(cluster, at, offset))?;
-    Ok(batch.offsets().contains(&offset).then(|| Tail::of(batch)))
+    Ok(found)
 }
 
 fn not_there(cluster: &Cluster, at: &TopicPartition, offset: i64) -> Error {
@@ -263,23 +279,12 @@ impl Tail {
         Self {
             base: batch.base_offset(),
             last: batch.last_offset(),
-            records: batch.record_count(),
-            is_control: batch.is_control(),
-            is_cleaned: batch.has_delete_horizon(),
             producer_id: batch.producer_id().get(),
             // As the broker counts it: compaction takes records, not sequences.
             next_sequence: next_sequence(batch.last_sequence().max(0), 1),
             max_timestamp: batch.max_timestamp(),
             digest: digest(batch),
         }
-    }
-
-    /// Whether this, of the source, is what `copy` was made from. A batch that the cleaner of either side has thinned
-    /// or given a delete horizon says nothing any more: its base timestamp and all that is relative to it are others.
-    fn is_origin_of(&self, copy: &Self) -> bool {
-        let same_place = (self.base, self.last) == (copy.base, copy.last) && !self.is_control;
-        let cleaned = self.records != copy.records || self.is_cleaned || copy.is_cleaned;
-        (same_place && cleaned) || self.digest == copy.digest
     }
 }
 
@@ -294,38 +299,4 @@ fn digest(batch: BatchView<'_>) -> [u8; 32] {
     hash.update(batch.record_count().to_be_bytes());
     hash.update(batch.payload());
     hash.finalize().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::BytesMut;
-    use lockgate_wire::batch::BatchMut;
-    use lockgate_wire::records::{BatchSpec, NewRecord, batch};
-
-    use super::*;
-
-    fn tail(records: usize, attributes: i16, value: &str) -> Tail {
-        let record = NewRecord {
-            value: Some(value.as_bytes()),
-            ..NewRecord::default()
-        };
-        let bytes = batch(&vec![record; records], BatchSpec::default()).unwrap();
-        let mut bytes = BytesMut::from(&bytes[..]);
-        let mut batch = BatchMut::new(&mut bytes).unwrap();
-        batch.set_attributes(attributes, 0);
-        Tail::of(batch.view())
-    }
-
-    #[test]
-    fn a_batch_that_a_cleaner_has_rewritten_says_nothing() {
-        let copy = tail(2, 0, "a");
-        assert!(tail(2, 0, "a").is_origin_of(&copy));
-        assert!(!tail(2, 0, "b").is_origin_of(&copy));
-        assert!(!tail(3, 0, "a").is_origin_of(&copy));
-        // `MemoryRecords.filterTo` gives a batch with tombstones a delete horizon, on each replica another one.
-        assert!(tail(2, attributes::DELETE_HORIZON, "b").is_origin_of(&copy));
-        assert!(copy.is_origin_of(&tail(2, attributes::DELETE_HORIZON, "b")));
-        let marker = attributes::CONTROL | attributes::DELETE_HORIZON;
-        assert!(!tail(2, marker, "b").is_origin_of(&copy));
-    }
 }

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use lockgate_wire::WireError;
-use lockgate_wire::batch::{Batch, BatchView, Batches, Rewrite, Stamp, next_sequence, passthrough};
+use lockgate_wire::batch::{Batch, BatchView, Batches, Stamp, next_sequence, passthrough};
 use lockgate_wire::committed::{Aborted, Committed};
 use lockgate_wire::producer_id::{ProducerId, ProducerIdKind};
 
@@ -351,14 +351,10 @@ impl Engine {
                 base_sequence,
             }
         };
-        let rewrite = Rewrite {
-            stamp,
-            clear_log_append_time: true,
-        };
         let write = Write {
             base: *base,
             records: i64::from(batch.last_offset_delta()) + 1,
-            bytes: passthrough(batch, rewrite).freeze(),
+            bytes: passthrough(batch, stamp).freeze(),
             max_timestamp: batch.max_timestamp(),
             marker_epoch: None,
         };

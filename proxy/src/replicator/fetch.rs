@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use kafka_protocol::protocol::StrBytes;
 use lockgate_wire::committed::Aborted;
 
 use super::link::{Link, Shared, wait};
+use super::rebuild::{self, Start};
 use crate::error::{Error, Kind, Result};
 use crate::upstream::Connection;
 use crate::words::{TopicPartition, UpstreamNode};
@@ -142,13 +144,20 @@ async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Resul
     for topic in answer.responses {
         for partition in topic.partitions {
             let key = (topic.topic.as_str(), partition.partition_index);
-            let Some((link, _, token)) = by_name.get(&key) else {
+            let Some((link, from, token)) = by_name.get(&key) else {
                 continue;
             };
             match partition.error_code {
                 0 => {
                     let aborted = aborted(&partition);
                     let records = partition.records.unwrap_or_default();
+                    let records = match copyable(link, *from, records).await {
+                        Ok(records) => records,
+                        Err(reason) => {
+                            link.engine().stop(reason);
+                            continue;
+                        }
+                    };
                     let mut engine = link.engine();
                     let end = partition.high_watermark;
                     writable |= engine.fetched(*token, &records, aborted, end, now);
@@ -175,6 +184,20 @@ async fn take_in(shared: &Shared, asked: &Asked, answer: FetchResponse) -> Resul
         None => Ok(()),
         Some((code, at)) => Err(Error::kafka(side, code, format!("fetching {at}"))),
     }
+}
+
+/// The records as brokers take them. What has to be rebuilt is decompressed, beside the runtime's own threads.
+async fn copyable(link: &Link, offset: i64, records: Bytes) -> std::result::Result<Bytes, String> {
+    let from = Start {
+        offset,
+        may_cut: link.compacted.load(Ordering::Relaxed),
+    };
+    if !rebuild::is_needed(&records, from) {
+        return Ok(records);
+    }
+    let made = tokio::task::spawn_blocking(move || rebuild::rebuild(&records, from));
+    made.await
+        .unwrap_or_else(|cause| Err(format!("its records could not be rebuilt: {cause}")))
 }
 
 fn aborted(partition: &PartitionData) -> Vec<Aborted> {

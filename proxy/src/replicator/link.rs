@@ -34,6 +34,8 @@ pub(super) struct Link {
     pub(super) reported: AtomicBool,
     /// The home's leader epoch under which both sides were last found equal.
     pub(super) compared_epoch: AtomicI32,
+    /// The source's topic is compacted.
+    pub(super) compacted: AtomicBool,
     /// The id of the source's topic that is copied, once it is known.
     pub(super) source_id: OnceLock<Uuid>,
 }
@@ -47,6 +49,7 @@ impl Link {
             trim_to: AtomicI64::new(-1),
             reported: AtomicBool::new(false),
             compared_epoch: AtomicI32::new(-1),
+            compacted: AtomicBool::new(false),
             source_id: OnceLock::new(),
         })
     }

@@ -2,7 +2,7 @@
 //! rewritten, and produced to the other cluster at the same offset (DESIGN sections 4 and 5).
 //!
 //! In reading order: `provision` makes topics (`settings`, `topic_calls`) and `align`s them; `fetch` takes batches
-//! from the source into each link's pure `engine`, `produce` takes them out to the destination and
+//! from the source into each link's pure `engine` (`rebuild` makes dense ones of what brokers would not take), `produce` takes them out to the destination and
 //! `markers` take the offsets at which there is nothing to see; `ends` says where a
 //! log really ends and whether both sides agree there; `conduct` drives them; `level` proves that nothing is missing;
 //! `journal` keeps what must survive.
@@ -23,6 +23,7 @@ mod topic_calls;
 
 mod fetch;
 mod lag;
+mod rebuild;
 
 mod engine;
 
@@ -31,6 +32,7 @@ mod produce;
 
 mod ends;
 mod level;
+mod stretch;
 
 mod conduct;
 mod journal;

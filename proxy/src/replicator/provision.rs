@@ -129,6 +129,10 @@ async fn prepare(shared: &Arc<Shared>, topic: &Arc<str>, links: &[Arc<Link>]) ->
     }
     let destination = &shared.clusters.destination;
     let source_settings: Settings = record.settings.iter().cloned().collect();
+    let compacted = settings::is_compacted(&source_settings);
+    for link in links {
+        link.compacted.store(compacted, Ordering::Relaxed);
+    }
     let described = topic_calls::describe(destination, topic).await?;
     if record.aligned_partitions < links.len() {
         align_topic(shared, topic, links, &mut record, &described).await?;

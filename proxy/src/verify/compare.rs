@@ -133,16 +133,20 @@ impl Compare {
     }
 
     /// Takes what a side's reader brought.
-    pub(super) fn give(&mut self, side: Side, piece: Piece) {
+    pub(super) fn give(&mut self, side: Side, piece: Piece) -> Result<(), Damage> {
         let walk = &mut self.walks[side.index()];
         match piece {
-            Piece::Records { records, aborted } => walk.records(records, aborted),
+            Piece::Records { records, aborted } => {
+                let taken = walk.records(records, aborted);
+                taken.map_err(|what| Damage { side, what })?;
+            }
             Piece::StartsAt(start) => {
                 self.starts[side.index()] = start.max(self.starts[side.index()]);
                 self.found.retired += self.held.starts_at(side, start);
             }
             Piece::End => walk.end(),
         }
+        Ok(())
     }
 
     /// Goes on as far as what was given allows.

@@ -15,7 +15,8 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use lockgate_wire::WireError;
 use lockgate_wire::batch::BatchView;
-use lockgate_wire::records::{DECOMPRESSED_BYTES_MAX, Record, RecordHeader, Records};
+use lockgate_wire::cursor::Cursor;
+use lockgate_wire::records::{DECOMPRESSED_BYTES_MAX, RawRecord, Records};
 use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
@@ -98,6 +99,7 @@ pub(super) fn open(
     }
     let mut entries = Vec::new();
     each(view, large, &mut |record| {
+        let parts = Parts::of(record.body)?;
         let in_order = entries
             .last()
             .is_none_or(|last: &Entry| last.offset < record.offset);
@@ -107,9 +109,9 @@ pub(super) fn open(
         if range.contains(&record.offset) {
             entries.push(Entry {
                 offset: record.offset,
-                record: digest(record),
-                key: record.key.filter(|_| keys).map(Digest::of),
-                tombstone: record.value.is_none(),
+                record: digest(record, &parts)?,
+                key: parts.key.filter(|_| keys).map(Digest::of),
+                tombstone: parts.value.is_none(),
             });
         }
         Ok(())
@@ -122,12 +124,13 @@ pub(super) fn contents(batch: &Bytes, offset: i64, large: &Large) -> Result<Cont
     let mut found = None;
     each(BatchView::new(batch)?, large, &mut |record| {
         if record.offset == offset {
+            let parts = Parts::of(record.body)?;
             let mut hash = Sha256::new();
-            put_headers(&mut hash, &record.headers);
+            put_headers(&mut hash, parts.headers)?;
             found = Some(Contents {
                 timestamp: record.timestamp,
-                key: record.key.map(Digest::of),
-                value: record.value.map(Digest::of),
+                key: parts.key.map(Digest::of),
+                value: parts.value.map(Digest::of),
                 headers: Digest(hash.finalize().into()),
             });
         }
@@ -140,33 +143,64 @@ pub(super) fn contents(batch: &Bytes, offset: i64, large: &Large) -> Result<Cont
 fn each(
     batch: BatchView<'_>,
     large: &Large,
-    show: &mut dyn FnMut(&Record<'_>) -> Result<(), WireError>,
+    show: &mut dyn FnMut(&RawRecord<'_>) -> Result<(), WireError>,
 ) -> Result<(), WireError> {
     // What decompresses to less can fail here too: the bound also limits the window that zstd may ask for.
     if let Ok(records) = Records::read(batch, SIDE_BY_SIDE_BYTES_MAX) {
-        return records.iter().try_for_each(|record| show(&record?));
+        return records.raw().try_for_each(|record| show(&record?));
     }
     let _turn = large.0.lock().unwrap_or_else(PoisonError::into_inner);
     let records = Records::read(batch, DECOMPRESSED_BYTES_MAX)?;
-    records.iter().try_for_each(|record| show(&record?))
+    records.raw().try_for_each(|record| show(&record?))
 }
 
-fn digest(record: &Record<'_>) -> Digest {
+/// Key, value and headers of a record. Header keys need not be UTF-8 here.
+struct Parts<'a> {
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    /// How many, then each of them, as on the wire.
+    headers: Cursor<'a>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(body: &'a [u8]) -> Result<Self, WireError> {
+        let mut cursor = Cursor::new(body);
+        Ok(Self {
+            key: field(&mut cursor)?,
+            value: field(&mut cursor)?,
+            headers: cursor,
+        })
+    }
+}
+
+fn field<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, WireError> {
+    let length = cursor.varint()?;
+    if length == -1 {
+        return Ok(None);
+    }
+    let length = usize::try_from(length).map_err(|_| WireError::NegativeLength(length.into()))?;
+    cursor.take(length).map(Some)
+}
+
+fn digest(record: &RawRecord<'_>, parts: &Parts<'_>) -> Result<Digest, WireError> {
     let mut hash = Sha256::new();
     hash.update(record.offset.to_be_bytes());
     hash.update(record.timestamp.to_be_bytes());
-    put_field(&mut hash, record.key);
-    put_field(&mut hash, record.value);
-    put_headers(&mut hash, &record.headers);
-    Digest(hash.finalize().into())
+    put_field(&mut hash, parts.key);
+    put_field(&mut hash, parts.value);
+    put_headers(&mut hash, parts.headers.clone())?;
+    Ok(Digest(hash.finalize().into()))
 }
 
-fn put_headers(hash: &mut Sha256, headers: &[RecordHeader<'_>]) {
-    hash.update((headers.len() as u32).to_be_bytes());
-    for header in headers {
-        put_field(hash, Some(header.key.as_bytes()));
-        put_field(hash, header.value);
+/// The loop ends with the bytes, whatever count they announce.
+fn put_headers(hash: &mut Sha256, mut headers: Cursor<'_>) -> Result<(), WireError> {
+    let count = headers.varint()?;
+    hash.update(count.to_be_bytes());
+    for _ in 0..count {
+        put_field(hash, field(&mut headers)?);
+        put_field(hash, field(&mut headers)?);
     }
+    headers.finish()
 }
 
 fn put_field(hash: &mut Sha256, field: Option<&[u8]>) {
@@ -177,7 +211,7 @@ fn put_field(hash: &mut Sha256, field: Option<&[u8]>) {
 
 #[cfg(test)]
 mod tests {
-    use lockgate_wire::records::{BatchSpec, NewRecord, batch};
+    use lockgate_wire::records::{BatchSpec, NewRecord, RecordHeader, batch};
 
     use super::*;
 

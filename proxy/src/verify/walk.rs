@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use lockgate_wire::batch::{Batch, BatchView, Batches, attributes};
 use lockgate_wire::committed::{Aborted, Committed};
+use lockgate_wire::records::{DECOMPRESSED_BYTES_MAX, LegacyBatches};
 
 use super::record::{Entry, Large, open};
 
@@ -63,8 +64,13 @@ impl Walk {
     }
 
     /// Takes the next answer; the one before must be used up.
-    pub(super) fn records(&mut self, records: Bytes, aborted: Vec<Aborted>) {
-        self.answer = Some((records, 0, Committed::new(aborted)));
+    pub(super) fn records(
+        &mut self,
+        records: Bytes,
+        aborted: Vec<Aborted>,
+    ) -> Result<(), String> {
+        self.answer = Some((modern(records)?, 0, Committed::new(aborted)));
+        Ok(())
     }
 
     pub(super) fn end(&mut self) {
@@ -150,19 +156,39 @@ impl Walk {
     }
 }
 
+/// An answer with the messages of logs older than Kafka 0.11 in it made into batches; any other as it is.
+fn modern(records: Bytes) -> Result<Bytes, String> {
+    if !Batches::new(&records).any(|batch| matches!(batch, Ok(Batch::Legacy { .. }))) {
+        return Ok(records);
+    }
+    let mut out = Vec::with_capacity(records.len());
+    for batch in Batches::new(&records) {
+        match batch {
+            Ok(Batch::Whole(batch)) => out.extend_from_slice(batch.bytes()),
+            Ok(Batch::Legacy { bytes, offset, .. }) => {
+                let mut one = LegacyBatches::new(i64::MIN, DECOMPRESSED_BYTES_MAX, &mut out);
+                let made = one.push(bytes).and_then(|()| one.finish());
+                made.map_err(|cause| {
+                    format!("the message at offset {offset} cannot be read: {cause}")
+                })?;
+            }
+            Ok(Batch::Partial(_)) => break,
+            Err(cause) => return Err(format!("the records cannot be read: {cause}")),
+        }
+    }
+    Ok(out.into())
+}
+
 /// The next whole batch of an answer, and on to the one behind it.
 fn next_batch<'a>(records: &'a Bytes, at: &mut usize) -> Result<Option<BatchView<'a>>, String> {
     let rest = records.get(*at..).unwrap_or_default();
     match Batches::new(rest).next() {
-        None | Some(Ok(Batch::Partial(_))) => Ok(None),
         Some(Ok(Batch::Whole(batch))) => {
             *at += batch.bytes().len();
             Ok(Some(batch))
         }
-        Some(Ok(Batch::Legacy { magic, offset, .. })) => Err(format!(
-            "messages of format {magic} at offset {offset}: logs older than Kafka 0.11 are not compared yet"
-        )),
         Some(Err(cause)) => Err(format!("the records cannot be read: {cause}")),
+        None | Some(Ok(Batch::Partial(_) | Batch::Legacy { .. })) => Ok(None),
     }
 }
 

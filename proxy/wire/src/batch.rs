@@ -16,7 +16,7 @@ mod checksum;
 mod rewrite;
 
 pub(crate) use rewrite::Fields;
-pub use rewrite::{BatchMut, Header, Rewrite, Stamp, passthrough};
+pub use rewrite::{BatchMut, Header, Stamp, passthrough};
 
 /// Bytes of base offset and length: what a batch's length field does not count.
 pub const LOG_OVERHEAD: usize = 12;

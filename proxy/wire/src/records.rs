@@ -11,17 +11,21 @@ use crate::cursor::Cursor;
 
 mod build;
 mod codec;
+mod dense;
+mod legacy;
+mod raw;
 
 pub use build::{BatchSpec, FILLER_RECORDS_MAX, NewRecord, Producer, batch, filler};
 pub use codec::Codec;
+pub use dense::{is_copied_as_it_is, make_dense};
+pub use legacy::{LEGACY_BATCH_BYTES_MAX, LegacyBatches};
+pub use raw::{RawIter, RawRecord};
 
 /// The default bound of [`Records::read`]: bytes that one batch may decompress to. As large as the
 /// window of zstd's highest level, which a batch may announce however small it is.
 pub const DECOMPRESSED_BYTES_MAX: usize = 1 << codec::WINDOW_LOG_MAX;
 /// The least that a record takes: length, attributes, two deltas, key, value, header count.
 const RECORD_BYTES_MIN: usize = 7;
-/// The least that a record header takes: the lengths of key and value.
-const HEADER_BYTES_MIN: usize = 2;
 
 /// One header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,11 +98,12 @@ impl<'a> Records<'a> {
 
     /// The records in order; ends after the first error. Bytes after the last record are one.
     pub fn iter(&self) -> RecordIter<'_> {
-        RecordIter {
-            cursor: Cursor::new(&self.payload),
-            left: self.count,
-            batch: self,
-        }
+        RecordIter(Some(self.raw()))
+    }
+
+    /// The same without a look at keys, values and headers.
+    pub fn raw(&self) -> RawIter<'_> {
+        RawIter::new(self)
     }
 }
 
@@ -113,58 +118,16 @@ impl<'a> IntoIterator for &'a Records<'_> {
 
 /// Walks [`Records`].
 #[derive(Debug, Clone)]
-pub struct RecordIter<'a> {
-    cursor: Cursor<'a>,
-    left: usize,
-    batch: &'a Records<'a>,
-}
-
-impl<'a> RecordIter<'a> {
-    fn record(&mut self) -> Result<Record<'a>, WireError> {
-        let length = self.cursor.varint()?;
-        let length =
-            usize::try_from(length).map_err(|_| WireError::NegativeLength(length.into()))?;
-        let mut cursor = Cursor::new(self.cursor.take(length)?);
-        cursor.i8()?;
-        let timestamp_delta = cursor.varlong()?;
-        let offset_delta = cursor.varint()?;
-        let (key, value) = (field(&mut cursor)?, field(&mut cursor)?);
-        let count = cursor.varint()?;
-        let count = usize::try_from(count).map_err(|_| WireError::NegativeLength(count.into()))?;
-        if count.saturating_mul(HEADER_BYTES_MIN) > cursor.remaining() {
-            let remaining = cursor.remaining();
-            return Err(WireError::LengthBeyondFrame {
-                length: count as u64,
-                remaining,
-            });
-        }
-        let headers = (0..count)
-            .map(|_| header(&mut cursor))
-            .collect::<Result<_, _>>()?;
-        cursor.finish()?;
-        if self.left == 1 {
-            self.cursor.finish()?;
-        }
-        let timestamp = self.batch.base_timestamp.wrapping_add(timestamp_delta);
-        Ok(Record {
-            offset: self.batch.base_offset.wrapping_add(offset_delta.into()),
-            timestamp: self.batch.append_timestamp.unwrap_or(timestamp),
-            key,
-            value,
-            headers,
-        })
-    }
-}
+pub struct RecordIter<'a>(Option<RawIter<'a>>);
 
 impl<'a> Iterator for RecordIter<'a> {
     type Item = Result<Record<'a>, WireError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
+        let record = self.0.as_mut()?.next()?.and_then(|raw| raw.parse());
+        if record.is_err() {
+            self.0 = None;
         }
-        let record = self.record();
-        self.left = if record.is_ok() { self.left - 1 } else { 0 };
         Some(record)
     }
 }

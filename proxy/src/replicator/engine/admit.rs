@@ -2,6 +2,7 @@
 
 use lockgate_wire::WireError;
 use lockgate_wire::batch::{Batch, BatchView};
+use lockgate_wire::records::is_copied_as_it_is;
 
 /// The batch that stands next in an answer; none at a partial one, which ends it.
 pub(super) fn whole(
@@ -11,8 +12,9 @@ pub(super) fn whole(
     match batch {
         Ok(Batch::Whole(batch)) => Ok(Some(batch)),
         Ok(Batch::Partial(_)) => Ok(None),
+        // Made into batches before an engine sees them (`rebuild`).
         Ok(Batch::Legacy { magic, offset, .. }) => Err(format!(
-            "messages of format {magic} at offset {offset}: logs older than Kafka 0.11 are not copied yet"
+            "messages of format {magic} at offset {offset} were not rebuilt"
         )),
         Err(error) => Err(format!(
             "the source's records at offset {next} cannot be read: {error}"
@@ -29,17 +31,9 @@ pub(super) fn check(next: i64, batch: BatchView<'_>) -> Result<(), String> {
             batch.last_offset()
         ));
     }
-    if !batch.is_dense() {
-        return Err(format!(
-            "the batch at offset {base} was thinned by compaction ({} records on {} offsets); such batches are not split yet",
-            batch.record_count(),
-            i64::from(batch.last_offset_delta()) + 1
-        ));
-    }
-    if batch.is_log_append_time() {
-        return Err(format!(
-            "the batch at offset {base} has LogAppendTime timestamps; these topics are not copied yet"
-        ));
+    if !is_copied_as_it_is(batch) {
+        // The same.
+        return Err(format!("the batch at offset {base} was not rebuilt"));
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ fn what_would_break_parity_stops_with_its_reason() {
     let mut appended = copying(0);
     feed(&mut appended, &bytes.freeze());
     assert!(
-        stopped(&appended).contains("LogAppendTime"),
+        stopped(&appended).contains("not rebuilt"),
         "{}",
         stopped(&appended)
     );

@@ -32,7 +32,7 @@ fn feed(compare: &mut Compare, pieces: [Vec<Piece>; 2]) {
     let mut pieces = pieces.map(VecDeque::from);
     while let Need::Piece(side) = compare.run().unwrap() {
         let piece = pieces[side.index()].pop_front().unwrap();
-        compare.give(side, piece);
+        compare.give(side, piece).unwrap();
     }
 }
 
@@ -251,11 +251,12 @@ fn what_a_log_start_has_passed_is_no_difference() {
 fn hostile_bytes_are_named_with_their_side() {
     let at = TopicPartition::new("t", 0);
     let mut compare = Compare::new(at, 0..9, PLAIN, KEYS_MAX, Arc::default());
-    compare.give(Side::Source, Piece::End);
+    compare.give(Side::Source, Piece::End).unwrap();
     let records = Bytes::from(vec![0xff; 200]);
     let aborted = Vec::new();
-    compare.give(Side::Destination, Piece::Records { records, aborted });
-    assert_eq!(compare.run().unwrap_err().side, Side::Destination);
+    let given = compare.give(Side::Destination, Piece::Records { records, aborted });
+    let refused = given.and_then(|()| compare.run());
+    assert_eq!(refused.unwrap_err().side, Side::Destination);
 }
 
 /// The updates of some keys, tombstones among them.

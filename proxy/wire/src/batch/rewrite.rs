@@ -31,16 +31,6 @@ pub enum Stamp {
     },
 }
 
-/// What the replicator does to a batch besides setting its base offset to 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rewrite {
-    /// Whose producer id it carries.
-    pub stamp: Stamp,
-    /// Whether the timestamp type becomes CreateTime: topics with LogAppendTime refuse a batch
-    /// that has the bit already.
-    pub clear_log_append_time: bool,
-}
-
 impl<'a> BatchMut<'a> {
     /// Takes `bytes` as exactly one whole batch of magic 2.
     pub fn new(bytes: &'a mut [u8]) -> Result<Self, WireError> {
@@ -74,20 +64,16 @@ impl<'a> BatchMut<'a> {
     }
 
     /// Does what the replicator does to every batch: base offset 0, no transaction, no delete
-    /// horizon, and what `rewrite` says.
-    pub fn rewrite(&mut self, rewrite: Rewrite) {
+    /// horizon, and what `stamp` says.
+    pub fn rewrite(&mut self, stamp: Stamp) {
         self.set_base_offset(0);
         self.change(|header| {
-            let mut clear = attributes::TRANSACTIONAL | attributes::DELETE_HORIZON;
-            if rewrite.clear_log_append_time {
-                clear |= attributes::LOG_APPEND_TIME;
-            }
-            header.set_attributes(0, clear);
+            header.set_attributes(0, attributes::TRANSACTIONAL | attributes::DELETE_HORIZON);
             if let Stamp::Restamp {
                 producer_id,
                 producer_epoch,
                 base_sequence,
-            } = rewrite.stamp
+            } = stamp
             {
                 header.restamp(producer_id, producer_epoch, base_sequence);
             }
@@ -150,9 +136,9 @@ fn put<const N: usize>(bytes: &mut [u8], at: usize, field: [u8; N]) {
 
 /// A copy of `batch` as the replicator produces it: one copy of the bytes, no look at the payload.
 /// Use [`BatchMut::rewrite`] where the bytes are owned already.
-pub fn passthrough(batch: BatchView<'_>, rewrite: Rewrite) -> BytesMut {
+pub fn passthrough(batch: BatchView<'_>, stamp: Stamp) -> BytesMut {
     let mut copy = BytesMut::from(batch.bytes());
-    BatchMut { bytes: &mut copy }.rewrite(rewrite);
+    BatchMut { bytes: &mut copy }.rewrite(stamp);
     copy
 }
 
@@ -161,6 +147,7 @@ pub fn passthrough(batch: BatchView<'_>, rewrite: Rewrite) -> BytesMut {
 pub(crate) struct Fields {
     pub(crate) attributes: i16,
     pub(crate) record_count: i32,
+    pub(crate) last_offset_delta: i32,
     pub(crate) base_timestamp: i64,
     pub(crate) max_timestamp: i64,
     pub(crate) producer_id: ProducerId,
@@ -181,7 +168,7 @@ impl Fields {
         out.put_i8(super::MAGIC);
         out.put_u32(0);
         out.put_i16(self.attributes);
-        out.put_i32(self.record_count - 1);
+        out.put_i32(self.last_offset_delta);
         out.put_i64(self.base_timestamp);
         out.put_i64(self.max_timestamp);
         out.put_i64(self.producer_id.get());

@@ -112,21 +112,15 @@ fn combined_checksums_are_the_computed_ones() {
 #[test]
 fn passthrough_changes_what_the_replicator_must_change() {
     let mut bytes = sample(2, b"payload");
-    let set = attributes::DELETE_HORIZON | attributes::LOG_APPEND_TIME;
+    let set = attributes::DELETE_HORIZON | attributes::TRANSACTIONAL;
     BatchMut::new(&mut bytes).unwrap().set_attributes(set, 0);
     let source = BatchView::new(&bytes).unwrap();
 
-    let kept = passthrough(
-        source,
-        Rewrite {
-            stamp: Stamp::Keep,
-            clear_log_append_time: false,
-        },
-    );
+    let kept = passthrough(source, Stamp::Keep);
     let copy = BatchView::new(&kept).unwrap();
     copy.check_checksum().unwrap();
     assert_eq!(copy.base_offset(), 0);
-    assert_eq!(copy.attributes(), attributes::LOG_APPEND_TIME);
+    assert_eq!(copy.attributes(), 0);
     assert_eq!(copy.producer_id(), source.producer_id());
     assert_eq!(copy.base_sequence(), source.base_sequence());
     assert_eq!(copy.payload(), source.payload());
@@ -137,13 +131,7 @@ fn passthrough_changes_what_the_replicator_must_change() {
         producer_epoch: 0,
         base_sequence: 7,
     };
-    let stamped = passthrough(
-        source,
-        Rewrite {
-            stamp,
-            clear_log_append_time: true,
-        },
-    );
+    let stamped = passthrough(source, stamp);
     let copy = BatchView::new(&stamped).unwrap();
     copy.check_checksum().unwrap();
     assert_eq!((copy.attributes(), copy.producer_id()), (0, producer_id));
@@ -160,13 +148,7 @@ fn damage_stays_visible_after_a_rewrite() {
         source.check_checksum(),
         Err(WireError::Checksum { .. })
     ));
-    let copy = passthrough(
-        source,
-        Rewrite {
-            stamp: Stamp::Keep,
-            clear_log_append_time: false,
-        },
-    );
+    let copy = passthrough(source, Stamp::Keep);
     assert!(BatchView::new(&copy).unwrap().check_checksum().is_err());
 }
 

@@ -103,6 +103,7 @@ fn sealed(
         epoch: -1,
         base_sequence: -1,
     });
+    let record_count = i32::try_from(count).map_err(|_| WireError::TooLongToEncode(count))?;
     let fields = Fields {
         attributes: spec.codec.bits()
             | if spec.transactional {
@@ -110,7 +111,8 @@ fn sealed(
             } else {
                 0
             },
-        record_count: i32::try_from(count).map_err(|_| WireError::TooLongToEncode(count))?,
+        record_count,
+        last_offset_delta: record_count - 1,
         base_timestamp,
         max_timestamp,
         producer_id: producer.id,

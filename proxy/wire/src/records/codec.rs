@@ -11,8 +11,8 @@ use crate::WireError;
 pub(super) const WINDOW_LOG_MAX: u32 = 27;
 /// Windows up to this are always taken, however low the bound: what the format asks of decoders.
 const WINDOW_LOG_MIN: u32 = 23;
-/// The fastest of zstd's ordinary levels.
-const ZSTD_LEVEL: i32 = 1;
+/// The level that Kafka's own producers take by default (`ZstdCompression.DEFAULT_LEVEL`).
+const ZSTD_LEVEL: i32 = 3;
 /// What the framing of Java's `SnappyOutputStream` begins with: a name, a version, and the oldest
 /// version that can read it.
 const SNAPPY_HEADER: [u8; 16] = *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
@@ -61,13 +61,13 @@ impl Codec {
         }
     }
 
-    /// Compresses at the codec's fastest ordinary level.
+    /// Compresses at the level that Kafka's producers take by default.
     pub fn compress(self, payload: Vec<u8>) -> Result<Vec<u8>, WireError> {
         let damaged = |_| WireError::Compression;
         match self {
             Self::None => Ok(payload),
             Self::Gzip => {
-                let level = flate2::Compression::fast();
+                let level = flate2::Compression::default();
                 let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
                 encoder.write_all(&payload).map_err(damaged)?;
                 encoder.finish().map_err(damaged)
