@@ -119,6 +119,23 @@ impl Compare {
         (!self.mode.fast).then(|| self.digests.finish())
     }
 
+    /// The copy's log goes on where its home's ends: the first offset there differs.
+    pub(super) fn beyond(&mut self, offset: Option<i64>, home: Side) {
+        if let Some(offset) = offset {
+            self.found.differences += 1;
+            self.found.first = Some(Difference {
+                what: vec![What::Missing],
+                missing_at: Some(home),
+                ..self.difference(offset)
+            });
+        }
+    }
+
+    /// Both sides' log starts, as far as they moved.
+    pub(super) fn starts(&self) -> [i64; 2] {
+        self.starts
+    }
+
     /// Up to here the walk has come.
     pub(super) fn position(&self) -> i64 {
         self.position
@@ -152,6 +169,9 @@ impl Compare {
     /// Goes on as far as what was given allows.
     pub(super) fn run(&mut self) -> Result<Need, Damage> {
         loop {
+            if self.pass != Pass::Compare && self.held.is_empty() {
+                return Ok(Need::Nothing);
+            }
             for side in Side::BOTH {
                 let walk = &mut self.walks[side.index()];
                 let ready = walk.advance().map_err(|what| Damage { side, what })?;

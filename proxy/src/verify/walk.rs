@@ -64,11 +64,7 @@ impl Walk {
     }
 
     /// Takes the next answer; the one before must be used up.
-    pub(super) fn records(
-        &mut self,
-        records: Bytes,
-        aborted: Vec<Aborted>,
-    ) -> Result<(), String> {
+    pub(super) fn records(&mut self, records: Bytes, aborted: Vec<Aborted>) -> Result<(), String> {
         self.answer = Some((modern(records)?, 0, Committed::new(aborted)));
         Ok(())
     }
