@@ -28,3 +28,5 @@ mod replication;
 mod swallowed;
 #[path = "e2e/transactions.rs"]
 mod transactions;
+#[path = "e2e/verify.rs"]
+mod verify;
