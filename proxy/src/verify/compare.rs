@@ -63,8 +63,6 @@ pub(super) struct Found {
     pub(super) first: Option<Difference>,
     /// Records that only one side had when the other's log start had moved past them.
     pub(super) retired: u64,
-    /// Batches with the same bytes on both sides.
-    pub(super) same_batches: u64,
 }
 
 /// The comparison of one partition.
@@ -200,12 +198,11 @@ impl Compare {
 
     /// Compares what stands at the front of both sides until one of them needs its next batch.
     fn compare(&mut self) -> Result<(), Damage> {
-        let [source, destination] = self.walks.each_ref().map(Walk::closed);
-        if let (Some(one), Some(other)) = (source, destination)
-            && same_bytes(one, other)
+        let closed = self.walks.each_ref().map(|walk| walk.closed().cloned());
+        if let [Some(source), Some(destination)] = closed
+            && same_bytes(&source, &destination)
         {
-            let other = other.clone();
-            return self.same_batch(&other);
+            return self.same_batch([&source, &destination]);
         }
         for side in Side::BOTH {
             self.open(side)?;
@@ -243,16 +240,18 @@ impl Compare {
     }
 
     /// The batch at the front of both sides is the same, byte for byte.
-    fn same_batch(&mut self, other: &Bytes) -> Result<(), Damage> {
-        self.found.same_batches += 1;
-        let unreadable = |cause: lockgate_wire::WireError| Damage {
-            side: Side::Destination,
-            what: format!("a batch cannot be read: {cause}"),
-        };
-        // The checksum covers more than what was compared.
-        let view = BatchView::new(other).map_err(unreadable)?;
-        view.check_checksum().map_err(unreadable)?;
-        let (next, records) = (view.next_offset(), view.record_count());
+    fn same_batch(&mut self, batches: [&Bytes; 2]) -> Result<(), Damage> {
+        let (mut next, mut records) = (self.position, 0);
+        for (side, batch) in Side::BOTH.into_iter().zip(batches) {
+            let view = BatchView::new(batch);
+            // The checksum covers more than what was compared.
+            let checked = view.and_then(|view| view.check_checksum().map(|()| view));
+            let view = checked.map_err(|cause| Damage {
+                side,
+                what: format!("a batch behind offset {next} cannot be read: {cause}"),
+            })?;
+            (next, records) = (view.next_offset(), view.record_count());
+        }
         if self.mode.fast && (!self.mode.compacted || self.held.is_empty()) {
             self.found.records += u64::try_from(records).unwrap_or_default();
             self.walks.iter_mut().for_each(Walk::pass);

@@ -250,12 +250,17 @@ impl Operation {
 
     pub(super) fn failed(&self, index: usize, error: &Error) {
         tracing::warn!(operation = %self.id, partition = %self.asked[index].at, %error, "not verified");
+        self.blame(error);
         let mut record = self.lock();
-        record.unreachable |= matches!(error.kind, Kind::Disconnected | Kind::TimedOut);
         if let Some(partition) = record.partitions.get_mut(index) {
             partition.state = PartitionState::Failed;
             partition.reason = Some(error.to_string());
         }
+    }
+
+    /// Notes whether it is for want of a cluster that something failed.
+    pub(super) fn blame(&self, error: &Error) {
+        self.lock().unreachable |= matches!(error.kind, Kind::Disconnected | Kind::TimedOut);
     }
 
     /// Ends the operation; without a reason given, the first partition that failed has one.

@@ -123,7 +123,10 @@ async fn supervise(clusters: Clusters, operation: Arc<Operation>) {
     let reason = tokio::select! {
         ended = &mut work => match ended {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => {
+                operation.blame(&error);
+                Some(error.to_string())
+            }
             Err(_) => Some("an internal error ended the verification; see the log".to_owned()),
         },
         _ = cancelled.wait_for(|cancelled| *cancelled) => {

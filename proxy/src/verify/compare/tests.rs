@@ -259,6 +259,36 @@ fn hostile_bytes_are_named_with_their_side() {
     assert_eq!(refused.unwrap_err().side, Side::Destination);
 }
 
+#[test]
+fn a_header_that_is_damaged_is_named_where_the_records_are_the_same() {
+    let random = &mut StdRng::seed_from_u64(5);
+    let rows: Vec<Row> = (0..9).map(|offset| row(offset, random)).collect();
+    let damaged = || {
+        Log::one_batch(&rows).map(|batch| {
+            let mut bytes = batch.to_vec();
+            // A byte of the producer's id.
+            bytes[45] ^= 1;
+            bytes.into()
+        })
+    };
+    for mode in [PLAIN, FAST] {
+        for side in Side::BOTH {
+            let mut logs = [Log::one_batch(&rows), Log::one_batch(&rows)];
+            logs[side.index()] = damaged();
+            let at = TopicPartition::new("t", 0);
+            let mut compare = Compare::new(at, 0..9, mode, KEYS_MAX, Arc::default());
+            for (given, log) in Side::BOTH.into_iter().zip(&logs) {
+                for piece in log.pieces(0..9, random) {
+                    compare.give(given, piece).unwrap();
+                }
+            }
+            let refused = compare.run().unwrap_err();
+            assert_eq!(refused.side, side);
+            assert!(refused.what.contains("checksum"), "{}", refused.what);
+        }
+    }
+}
+
 /// The updates of some keys, tombstones among them.
 fn updates(random: &mut StdRng) -> Vec<Row> {
     (0..random.random_range(1..70))
