@@ -29,6 +29,7 @@ use crate::session::{Clients, DataPath};
 use crate::state::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::{Cluster, Clusters};
+use crate::verify;
 use crate::words::Side;
 
 pub use policies::load as load_policies;
@@ -191,8 +192,10 @@ async fn serve(
             routes.clone(),
         )),
     ];
+    let verify = verify::Service::new(clusters.clone(), routes.clone());
     admin.parts(Parts {
         flips,
+        verify,
         replicator: replicator.clone(),
         routes,
         clients,

@@ -3,8 +3,9 @@
 //! The modules in the order of a request's life, then those that decide where it goes: [`listener`] and [`session`]
 //! (one client connection), [`api`] (the table of what is done to each API), [`upstream`] (the clusters' brokers),
 //! [`route`] (the snapshot that sessions read), [`replicator`] (keeps the clusters level), [`flip`] (moves groups and
-//! producers), [`policy`] (asks WASM components), [`state`] (what survives), [`admin`] and [`telemetry`]
-//! (outside faces); [`app`] wires them, [`instance`] sees to it that there is one, [`cli`] is the command line.
+//! producers), [`policy`] (asks WASM components), [`verify`] (proves both clusters equal), [`state`] (what survives),
+//! [`admin`] and [`telemetry`] (outside faces); [`app`] wires them, [`instance`] sees to it that there is one, [`cli`] is
+//! the command line.
 
 pub mod config;
 pub mod error;
@@ -22,6 +23,7 @@ pub mod flip;
 pub mod policy;
 pub mod replicator;
 pub mod state;
+pub mod verify;
 
 pub mod admin;
 pub mod telemetry;

@@ -32,3 +32,5 @@ mod reverse;
 mod swallowed;
 #[path = "e2e/transactions.rs"]
 mod transactions;
+#[path = "e2e/verify.rs"]
+mod verify;

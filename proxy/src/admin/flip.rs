@@ -60,16 +60,16 @@ pub(super) async fn replication(State(admin): State<Admin>, body: Bytes) -> Answ
     ok(&limits)
 }
 
-fn started(id: &OperationId) -> axum::response::Response {
+pub(super) fn started(id: &OperationId) -> axum::response::Response {
     json_answer(StatusCode::ACCEPTED, &json!({ "id": id, "operation": id }))
 }
 
-fn failed() -> Problem {
+pub(super) fn failed() -> Problem {
     Problem::Failed("the operation could not begin; the log says why".to_owned())
 }
 
 /// A JSON body; what is wrong with it names the field.
-fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|cause| {
         let path = cause.path().to_string();

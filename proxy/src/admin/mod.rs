@@ -5,6 +5,7 @@ mod answer;
 mod flip;
 mod ready;
 mod router;
+mod verify;
 mod views;
 
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ use crate::upstream::Clusters;
 pub struct Parts {
     /// Moves and their history.
     pub flips: Arc<Service>,
+    /// Verifications and their history.
+    pub verify: Arc<crate::verify::Service>,
     /// The links.
     pub replicator: Replicator,
     /// The snapshot.

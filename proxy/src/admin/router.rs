@@ -5,7 +5,7 @@ use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 
 use super::answer::Problem;
-use super::{Admin, flip, ready, views};
+use super::{Admin, flip, ready, verify, views};
 
 /// All calls of DESIGN section 12.
 pub(super) fn router(admin: Admin) -> Router {
@@ -19,6 +19,7 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/v1/routes/{name}/commit", post(flip::commit))
         .route("/v1/operations", get(views::operations))
         .route("/v1/operations/{id}", get(views::operation))
+        .route("/v1/operations/{id}/cancel", post(verify::cancel))
         .route("/v1/links", get(views::links))
         .route(
             "/v1/replication",
@@ -30,7 +31,7 @@ pub(super) fn router(admin: Admin) -> Router {
         .route("/v1/routes/{name}/rollback", post(not_yet))
         .route("/v1/routes/{name}/pause", post(not_yet))
         .route("/v1/routes/{name}/resume", post(not_yet))
-        .route("/v1/verify", post(not_yet))
+        .route("/v1/verify", post(verify::begin))
         .route("/v1/openapi.json", get(not_yet))
         .fallback(unknown)
         .with_state(admin)

@@ -36,11 +36,27 @@ pub(super) async fn route(State(admin): State<Admin>, Path(name): Path<String>) 
 }
 
 pub(super) async fn operations(State(admin): State<Admin>) -> Answer {
-    ok(&running(&admin)?.flips.operations())
+    let parts = running(&admin)?;
+    let mut all: Vec<Value> = Vec::new();
+    for operation in parts.flips.operations() {
+        all.push(serde_json::to_value(operation).unwrap_or_default());
+    }
+    for mut view in parts.verify.operations() {
+        // Each partition is shown where one operation is asked for.
+        view.partitions.clear();
+        view.left.clear();
+        all.push(serde_json::to_value(view).unwrap_or_default());
+    }
+    all.sort_by_key(|operation| operation["started_ms"].as_u64());
+    ok(&all)
 }
 
 pub(super) async fn operation(State(admin): State<Admin>, Path(id): Path<String>) -> Answer {
-    match running(&admin)?.flips.operation(&id) {
+    let parts = running(&admin)?;
+    if let Some(verification) = parts.verify.operation(&id) {
+        return ok(&verification);
+    }
+    match parts.flips.operation(&id) {
         Some(operation) => ok(&operation),
         None => Err(Problem::Unknown(format!(
             "there is no operation {id:?}; operations are remembered until Lockgate ends"

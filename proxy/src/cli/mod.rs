@@ -7,6 +7,7 @@ mod flip;
 mod http;
 mod show;
 mod state;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -99,6 +100,12 @@ enum Command {
         #[command(flatten)]
         instance: Instance,
     },
+    /// Prove that both clusters hold the same, record by record, while traffic flows.
+    #[command(
+        after_help = "Examples:\n  lockgate verify --route orders --wait\n  lockgate verify --topic orders \
+                            --partition 3 --from 1000 --rate-mb 20 --wait --resume-file left.json"
+    )]
+    Verify(verify::Arguments),
     /// Look at the state topics, also when nothing runs.
     State {
         #[command(subcommand)]
@@ -264,6 +271,10 @@ fn perform(command: Command) -> Result<(), Failure> {
             &serde_json::json!({}),
             wait,
         )),
+        Command::Verify(arguments) => {
+            let api = ask::Api::of(&arguments.instance)?;
+            block_on(verify::verify(&api, &arguments))
+        }
         Command::State {
             what: StateCommand::Dump { file, json },
         } => block_on(state::dump(&load(&file)?, json)),

@@ -1,5 +1,7 @@
 //! Tables and JSON for people. The one place that prints.
 
+use std::io::IsTerminal;
+
 use serde_json::Value;
 
 use super::{Exit, Failure};
@@ -14,6 +16,14 @@ pub(super) fn line(text: &str) {
 #[allow(clippy::print_stderr, reason = "why a command fails goes to stderr")]
 pub(super) fn complain(sentence: &str) {
     eprintln!("lockgate: {sentence}");
+}
+
+/// A line on a terminal's stderr that the next one overwrites; none wipes it. Nothing where stderr goes elsewhere.
+#[allow(clippy::print_stderr, reason = "how far a command is goes to stderr")]
+pub(super) fn progress(text: Option<&str>) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{}\x1b[K", text.unwrap_or_default());
+    }
 }
 
 /// A value as JSON.

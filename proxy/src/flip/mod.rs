@@ -26,6 +26,7 @@ mod testing;
 pub use desk::{
     GroupCall, GroupDesk, GroupRequest, GroupResponse, PendingVerdict, Ticket, Verdict,
 };
+pub(crate) use operation::now_ms;
 pub use operation::{Operation, OperationId, OperationKind, OperationState, Step};
 pub use request::{Accepted, FlipRequest, Move, Plan, Refusal};
 pub use service::{Deps, RoutePolicies, Service};

@@ -246,7 +246,7 @@ impl Progress {
 }
 
 /// Milliseconds since the epoch, for records that people read.
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| {

@@ -16,21 +16,19 @@ use std::ops::Range;
 use bytes::Bytes;
 use lockgate_wire::WireError;
 use lockgate_wire::batch::{Batch, BatchView, Batches, Stamp, next_sequence, passthrough};
+use lockgate_wire::committed::{Aborted, Committed};
 use lockgate_wire::producer_id::{ProducerId, ProducerIdKind};
 
 use super::lag::Lag;
 use crate::words::Side;
-use committed::Committed;
 use queue::{Item, Queue};
 
 mod words;
 
 mod admit;
-mod committed;
 mod merge;
 mod queue;
 
-pub(super) use committed::Aborted;
 pub(super) use words::{Inspected, LinkStamp, Outcome, State, Write};
 
 /// Bytes of one partition that may wait to be written; over it the partition is not fetched.

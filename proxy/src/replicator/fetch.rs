@@ -11,10 +11,10 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, Forgot
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use lockgate_wire::committed::Aborted;
 
 mod session;
 
-use super::engine::Aborted;
 use super::lane::{Lane, Led};
 use super::link::{Link, Shared, wait};
 use super::rebuild::{self, Start};

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest};
+use lockgate_wire::committed::Aborted;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::entry::{Entries, apply};
 use super::keys::Key;
-use super::log::{Aborted, committed};
+use super::log::committed;
 use super::topic;
 use super::transaction::{Writer, is_fenced};
 use crate::error::{Error, Kind, Result};
@@ -157,7 +158,7 @@ impl Reader {
             })
             .collect();
         let records = answer.records.as_deref().unwrap_or_default();
-        let read = committed(records, &aborted, self.position).map_err(|why| {
+        let read = committed(records, aborted, self.position).map_err(|why| {
             let what = format!("{STATE_TOPIC} is not readable: {why}");
             Error::new(self.side(), Kind::Malformed, what)
         })?;

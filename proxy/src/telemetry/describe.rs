@@ -7,6 +7,7 @@ pub(super) fn describe() {
     data_path();
     replicator();
     moves();
+    verification();
     describe_gauge!(
         "lockgate_state_copy_open",
         "1 where the copy of the state at this side is open and level."
@@ -78,6 +79,22 @@ fn replicator() {
         "lockgate_replicated_bytes_total",
         Unit::Bytes,
         "Bytes of batches copied."
+    );
+}
+
+fn verification() {
+    describe_counter!(
+        "lockgate_verified_bytes_total",
+        Unit::Bytes,
+        "Bytes fetched from both clusters to be compared."
+    );
+    describe_counter!(
+        "lockgate_verified_records_total",
+        "Records that were compared."
+    );
+    describe_counter!(
+        "lockgate_verify_differences_total",
+        "Offsets that differ between the clusters."
     );
 }
 

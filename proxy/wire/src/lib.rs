@@ -3,7 +3,8 @@
 //! Everything here is total on hostile bytes: it answers an error, never panics, and never
 //! allocates more than the bytes that are present justify. In reading order: a frame's size, its
 //! header, the cursor all walkers share, the guard in front of the `kafka-protocol` crate, record
-//! batches and the records in them, producer ids, then the walkers of the two APIs that carry data.
+//! batches, which of them consumers see, and the records in them, producer ids, then the walkers of
+//! the two APIs that carry data.
 
 mod error;
 
@@ -16,6 +17,7 @@ pub mod put;
 pub mod guard;
 
 pub mod batch;
+pub mod committed;
 pub mod records;
 
 pub mod producer_id;

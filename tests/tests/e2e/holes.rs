@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use crate::estate::{Estate, Writer, batches, kill_and_restart, wait_links};
 use crate::fixture::DEADLINE;
 
-const LEDGER: &str = "ledger";
+pub(crate) const LEDGER: &str = "ledger";
 const TABLE: &str = "table";
 /// Keys that are written again and again.
 const KEYS: usize = 7;
@@ -72,13 +72,13 @@ fn write_transactions(bootstrap: &str, open_id: &str) -> BaseProducer {
     open
 }
 
-async fn transactions(source: &Cluster, open_id: &'static str) -> BaseProducer {
+pub(crate) async fn transactions(source: &Cluster, open_id: &'static str) -> BaseProducer {
     let bootstrap = source.bootstrap();
     let written = tokio::task::spawn_blocking(move || write_transactions(&bootstrap, open_id));
     written.await.unwrap()
 }
 
-async fn commit(producer: BaseProducer) {
+pub(crate) async fn commit(producer: BaseProducer) {
     let committed = tokio::task::spawn_blocking(move || producer.commit_transaction(DEADLINE));
     committed.await.unwrap().unwrap();
 }

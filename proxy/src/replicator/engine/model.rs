@@ -5,10 +5,9 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use lockgate_wire::batch::{BatchMut, BatchView, attributes};
+use lockgate_wire::committed::Aborted;
 use lockgate_wire::producer_id::ProducerId;
 use lockgate_wire::records::{BatchSpec, NewRecord, Producer, batch};
-
-use super::Aborted;
 
 /// `NUM_BATCHES_TO_RETAIN` of Kafka's `ProducerStateEntry`.
 const RECOGNISED_BATCHES: usize = 5;

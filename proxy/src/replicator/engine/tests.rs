@@ -2,13 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 use lockgate_wire::batch::{BatchMut, BatchView, Stamp, attributes, merge};
+use lockgate_wire::committed::Aborted;
 use lockgate_wire::producer_id::{ProducerId, ProducerIdKind};
 use lockgate_wire::records::Producer;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::model::{Broker, Client, OUT_OF_ORDER, SourceLog, marker, stored, transactional, view};
-use super::{Aborted, Engine, Inspected, LinkStamp, Outcome, QUEUE_HOLES_MAX, State, Write};
+use super::{Engine, Inspected, LinkStamp, Outcome, QUEUE_HOLES_MAX, State, Write};
 use crate::words::Side;
 
 /// Markers in one request, and offsets that one hole may have.

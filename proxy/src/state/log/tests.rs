@@ -85,14 +85,17 @@ fn aborted_records_are_dropped_and_later_ones_of_the_same_producer_are_not() {
         marker(14, 7, 1),
     ]
     .concat();
-    let aborted = [Aborted {
+    let aborted = vec![Aborted {
         producer_id: 7,
         first_offset: 10,
     }];
-    let read = committed(&log, &aborted, 10).unwrap();
+    let read = committed(&log, aborted, 10).unwrap();
     assert_eq!(names(&read), ["c"]);
     assert_eq!(read.next, Some(15));
-    assert_eq!(names(&committed(&log, &[], 10).unwrap()), ["a", "b", "c"]);
+    assert_eq!(
+        names(&committed(&log, Vec::new(), 10).unwrap()),
+        ["a", "b", "c"]
+    );
 }
 
 #[test]
@@ -100,7 +103,7 @@ fn records_below_the_position_and_partial_batches_are_left_out() {
     let mut log = data(10, 7, &["a", "b"], true);
     let next = data(12, 7, &["c"], true);
     log.extend_from_slice(&next[..next.len() - 1]);
-    let read = committed(&log, &[], 11).unwrap();
+    let read = committed(&log, Vec::new(), 11).unwrap();
     assert_eq!(names(&read), ["b"]);
     assert_eq!(read.next, Some(12));
 }
@@ -109,12 +112,12 @@ fn records_below_the_position_and_partial_batches_are_left_out() {
 fn what_lockgate_did_not_write_is_an_error() {
     let foreign = data(0, 7, &["a"], false);
     assert!(
-        committed(&foreign, &[], 0)
+        committed(&foreign, Vec::new(), 0)
             .unwrap_err()
             .contains("transaction")
     );
     let mut damaged = data(0, 7, &["a"], true);
     let last = damaged.len() - 3;
     damaged[last] ^= 1;
-    assert!(committed(&damaged, &[], 0).is_err());
+    assert!(committed(&damaged, Vec::new(), 0).is_err());
 }

@@ -1,12 +1,12 @@
-//! Pure: which batches of a read_committed answer a consumer would see. Brokers return everything below the last
-//! stable offset, markers and aborted data included, and beside it the aborted transactions of that range; consumers
-//! filter (`CompletedFetch` of Kafka's Java client does the same).
+//! Which batches of a read_committed answer a consumer would see. Brokers return everything below
+//! the last stable offset, markers and aborted data included, and beside it the aborted transactions
+//! of that range; consumers filter (`CompletedFetch` of Kafka's Java client does the same).
 
 use std::collections::HashSet;
 
-use lockgate_wire::WireError;
-use lockgate_wire::batch::BatchView;
-use lockgate_wire::records::Records;
+use crate::WireError;
+use crate::batch::BatchView;
+use crate::records::Records;
 
 /// The key of a marker is a version and a type, 0 for abort (`ControlRecordType`).
 const ABORT: [u8; 2] = 0_i16.to_be_bytes();
@@ -15,16 +15,16 @@ const MARKER_BYTES_MAX: usize = 1 << 16;
 
 /// An aborted transaction as a Fetch answer names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::replicator) struct Aborted {
+pub struct Aborted {
     /// Whose.
-    pub(in crate::replicator) producer_id: i64,
+    pub producer_id: i64,
     /// The offset of its first record.
-    pub(in crate::replicator) first_offset: i64,
+    pub first_offset: i64,
 }
 
 /// Walks one answer from its first batch on.
 #[derive(Debug)]
-pub(super) struct Committed {
+pub struct Committed {
     /// Newest first, so that the next one is popped.
     waiting: Vec<Aborted>,
     /// Producers inside an aborted transaction.
@@ -32,7 +32,8 @@ pub(super) struct Committed {
 }
 
 impl Committed {
-    pub(super) fn new(mut aborted: Vec<Aborted>) -> Self {
+    /// For one answer, with the aborted transactions that it names.
+    pub fn new(mut aborted: Vec<Aborted>) -> Self {
         aborted.sort_by_key(|one| std::cmp::Reverse(one.first_offset));
         Self {
             waiting: aborted,
@@ -40,9 +41,10 @@ impl Committed {
         }
     }
 
-    /// Whether the batch holds records that consumers see. Every batch of the answer has to come by, in order. A marker
-    /// that cannot be read is an error: taken for a commit or an abort it could hide records or show undone ones.
-    pub(super) fn shows(&mut self, batch: BatchView<'_>) -> Result<bool, WireError> {
+    /// Whether the batch holds records that consumers see. Every batch of the answer has to come by,
+    /// in order. A marker that cannot be read is an error: taken for a commit or an abort it could
+    /// hide records or show undone ones.
+    pub fn shows(&mut self, batch: BatchView<'_>) -> Result<bool, WireError> {
         while let Some(next) = self
             .waiting
             .pop_if(|next| next.first_offset <= batch.last_offset())
