@@ -20,6 +20,8 @@ mod kills;
 mod laggard;
 #[path = "e2e/lifted.rs"]
 mod lifted;
+#[path = "e2e/merging.rs"]
+mod merging;
 #[path = "e2e/policies.rs"]
 mod policies;
 #[path = "e2e/rebuilt.rs"]

@@ -52,6 +52,8 @@ pub(crate) struct Written {
     pub(crate) by_its_clients: usize,
     /// With a cluster's id or none: the copy bears one of Lockgate's own.
     pub(crate) by_others: usize,
+    /// What became of those: batches that waited together are merged.
+    pub(crate) copies_of_others: usize,
 }
 
 impl Estate {
@@ -66,6 +68,11 @@ impl Estate {
 
     /// A Lockgate that is not ready yet. Its route holds `topics`; everything else is the default route's.
     pub(crate) fn lockgate(&self, topics: &[&str]) -> Lockgate {
+        self.lockgate_with(topics, "")
+    }
+
+    /// The same with more configuration.
+    pub(crate) fn lockgate_with(&self, topics: &[&str], further: &str) -> Lockgate {
         let (source, destination) = (
             self.pair.source.bootstrap(),
             self.pair.destination.bootstrap(),
@@ -76,7 +83,7 @@ impl Estate {
             ..Route::default()
         };
         let mut config = Config::new(&source, &destination, vec![route]).unwrap();
-        config.further = QUICK.to_owned();
+        config.further = format!("{QUICK}{further}");
         Lockgate::start(config).unwrap()
     }
 
@@ -133,39 +140,46 @@ impl Estate {
             let range = range.start..range.end;
             let originals = batches(source, topic, partition, range.clone()).await;
             let copies = batches(destination, topic, partition, range).await;
-            assert_eq!(
-                originals.len(),
-                copies.len(),
-                "batches of {topic}-{partition}"
-            );
-            for (original, copy) in originals.iter().zip(&copies) {
-                assert!(
-                    original.reads_like(copy),
-                    "{topic}-{partition}: {original:?} became {copy:?}"
-                );
-                written.count(original, copy);
+            let mut originals = originals.iter().peekable();
+            for copy in &copies {
+                let mut parts = Vec::new();
+                while let Some(part) =
+                    originals.next_if(|part| part.base_offset <= copy.last_offset)
+                {
+                    parts.push(part);
+                }
+                written.count(&parts, copy);
             }
+            assert!(originals.next().is_none(), "{topic}-{partition}");
         }
         written
     }
 }
 
 impl Written {
-    fn count(&mut self, original: &RawBatch, copy: &RawBatch) {
+    /// A batch that stands alone is copied as it is; records of merged ones are compared elsewhere.
+    fn count(&mut self, parts: &[&RawBatch], copy: &RawBatch) {
+        let became = format!("{parts:?} became {copy:?}");
         let producer =
             |batch: &RawBatch| (batch.producer_id, batch.producer_epoch, batch.base_sequence);
-        if ProducerId::new(original.producer_id).kind() == ProducerIdKind::Client {
-            assert_eq!(
-                producer(original),
-                producer(copy),
-                "{original:?} became {copy:?}"
-            );
-            self.by_its_clients += 1;
-        } else {
-            let kind = ProducerId::new(copy.producer_id).kind();
-            assert_eq!(kind, ProducerIdKind::Own, "{original:?} became {copy:?}");
-            self.by_others += 1;
+        let by_client =
+            |batch: &&RawBatch| ProducerId::new(batch.producer_id).kind() == ProducerIdKind::Client;
+        if let [original] = parts {
+            assert!(original.reads_like(copy), "{became}");
+            if by_client(original) {
+                assert_eq!(producer(original), producer(copy), "{became}");
+                self.by_its_clients += 1;
+                return;
+            }
         }
+        let kind = ProducerId::new(copy.producer_id).kind();
+        assert_eq!(kind, ProducerIdKind::Own, "{became}");
+        assert!(
+            !parts.is_empty() && !parts.iter().any(by_client),
+            "{became}"
+        );
+        self.by_others += parts.len();
+        self.copies_of_others += 1;
     }
 }
 
@@ -247,6 +261,39 @@ impl Writer {
         }
     }
 
+    /// Small batches without a codec. One in a thousand is by a client of Lockgate's, the others by one of the
+    /// cluster's or without any id.
+    pub(crate) async fn write_plain(&mut self, batches: i64) {
+        for number in 0..batches {
+            let producer = match number % 1_000 {
+                500 => {
+                    self.sequence += RECORDS;
+                    Some((self.client, self.sequence - RECORDS))
+                }
+                even if even % 2 == 0 => None,
+                _ => Some((ProducerId::new(7_000_000 + number), 0)),
+            };
+            let producer = producer.map(|(id, base_sequence)| Producer {
+                id,
+                epoch: 0,
+                base_sequence,
+            });
+            let spec = BatchSpec {
+                producer,
+                ..BatchSpec::default()
+            };
+            let value = number.to_string();
+            let record = |age: i64| NewRecord {
+                timestamp: now_ms() - age,
+                value: Some(value.as_bytes()),
+                ..NewRecord::default()
+            };
+            let records = batch(&[record(9), record(0), record(5)], spec).unwrap();
+            let acks = if number + 1 == batches { ACKS_ALL } else { 1 };
+            self.produce(records, acks).await;
+        }
+    }
+
     /// Small batches; a client of Lockgate's, a client of the cluster's and one without any id take turns, and so do
     /// codecs.
     pub(crate) async fn write_small(&mut self, batches: i64) {
@@ -292,11 +339,6 @@ impl Writer {
         }
     }
 
-    /// These batches as they are.
-    pub(crate) async fn write(&mut self, records: Bytes) {
-        self.produce(records, ACKS_ALL).await;
-    }
-
     async fn produce(&mut self, records: Bytes, acks: i16) {
         let partition = PartitionProduceData::default()
             .with_index(self.partition)
@@ -314,7 +356,7 @@ impl Writer {
     }
 }
 
-pub(crate) fn now_ms() -> i64 {
+fn now_ms() -> i64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
 }
 

@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use lockgate_tests::admin::Admin;
 use serde_json::{Value, json};
 
 use crate::estate::setting;
@@ -12,7 +11,7 @@ use crate::fixture::{DEADLINE, PARTITIONS, Play, ROUTE, TOPIC};
 /// How soon a log start is to follow.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
-/// Records of a partition that are deleted by a client.
+/// Records of a partition that are deleted.
 const DELETED: i64 = 40;
 
 /// Moves the producers in one direction and insists on success.
@@ -55,18 +54,11 @@ async fn route(play: &Play) -> Value {
         .unwrap()
 }
 
-/// Deletes records through Lockgate at the home, and waits until the copy starts there too.
+/// Deletes records at the home, and waits until the copy starts there too.
 async fn delete_and_follow(play: &Play) {
-    let through = Admin::new(vec![play.lockgate.bootstrap().parse().unwrap()]);
-    let start = play
-        .pair
-        .destination
-        .admin()
-        .log_range(TOPIC, 0)
-        .await
-        .unwrap()
-        .start;
-    through
+    let admin = play.pair.destination.admin();
+    let start = admin.log_range(TOPIC, 0).await.unwrap().start;
+    admin
         .delete_records(TOPIC, 0, start + DELETED)
         .await
         .unwrap();
@@ -118,5 +110,9 @@ async fn producers_cross_before_their_groups_and_come_back() {
     play.stop_clients().await;
     play.wait_level().await;
     play.compare_logs().await;
-    play.check_history().await;
+    // What was deleted is missing in the log, and nothing else is.
+    let mut found = play.findings().await.total;
+    assert_eq!(found.lost, DELETED as u64, "{found:?}");
+    found.lost = 0;
+    assert!(found.is_clean(), "{found:?}");
 }

@@ -223,15 +223,6 @@ async fn topics_of_every_shape_are_equal_while_clients_write_and_cleaners_work()
     );
     assert!(view["records"].as_i64() > Some(5_000), "{view:#}");
     traffic.stop().await.unwrap();
-    let o = lockgate
-        .cli(&["verify", "--route", ROUTE, "--wait"])
-        .await
-        .unwrap();
-    eprintln!(
-        "{}{}",
-        String::from_utf8_lossy(&o.stdout),
-        String::from_utf8_lossy(&o.stderr)
-    );
     going_on(&lockgate).await;
 }
 
@@ -355,16 +346,6 @@ async fn a_planted_difference_is_found_and_named() {
     );
     assert_eq!(first["missing_at"], "source");
     by_command_line(&lockgate).await;
-    eprintln!("{}", serde_json::to_string_pretty(&view).unwrap());
-    let o = lockgate
-        .cli(&["verify", "--route", ROUTE, "--wait"])
-        .await
-        .unwrap();
-    eprintln!(
-        "{}{}",
-        String::from_utf8_lossy(&o.stdout),
-        String::from_utf8_lossy(&o.stderr)
-    );
 }
 
 /// What an operator sees, and the exit codes.
@@ -373,7 +354,6 @@ async fn by_command_line(lockgate: &Lockgate) {
         let output = lockgate.cli(arguments).await.unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
-        eprintln!("$ {arguments:?}\n{out}{err}exit {:?}", output.status.code());
         (output.status.code(), out, err)
     };
     let (code, out, err) = run(&["verify", "--topic", "twin", "--wait"]).await;
