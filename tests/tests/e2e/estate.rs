@@ -339,6 +339,11 @@ impl Writer {
         }
     }
 
+    /// These batches as they are.
+    pub(crate) async fn write(&mut self, records: Bytes) {
+        self.produce(records, ACKS_ALL).await;
+    }
+
     async fn produce(&mut self, records: Bytes, acks: i16) {
         let partition = PartitionProduceData::default()
             .with_index(self.partition)
@@ -356,7 +361,7 @@ impl Writer {
     }
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
 }
 
