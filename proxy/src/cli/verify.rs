@@ -212,8 +212,8 @@ fn ended(api: &Api, view: &Value) -> Result<(), Failure> {
         (Some("done"), Some("equal")) => {
             if !api.json {
                 show::line(&format!(
-                    "equal: {records} records of {} partitions, {} MB in {} ms",
-                    view["partitions_total"],
+                    "equal: {records} records of {}, {} MB in {} ms",
+                    count(&view["partitions_total"], "partition", "partitions"),
                     megabytes(view),
                     view["took_ms"]
                 ));
@@ -227,8 +227,8 @@ fn ended(api: &Api, view: &Value) -> Result<(), Failure> {
         (_, Some("differs")) => Err(Failure::new(
             Exit::Failed,
             format!(
-                "{} offsets differ; the first: {}",
-                view["differences"],
+                "{}; the first: {}",
+                count(&view["differences"], "offset differs", "offsets differ"),
                 sentence(&view["first_difference"])
             ),
         )),
@@ -296,6 +296,10 @@ fn digests(partition: &Value) -> String {
     } else {
         format!("{source} / {destination}")
     }
+}
+
+fn count(number: &Value, one: &str, more: &str) -> String {
+    format!("{number} {}", if *number == 1 { one } else { more })
 }
 
 /// A difference for people.

@@ -358,7 +358,7 @@ async fn by_command_line(lockgate: &Lockgate) {
     };
     let (code, out, err) = run(&["verify", "--topic", "twin", "--wait"]).await;
     assert_eq!(code, Some(0), "{out}{err}");
-    assert!(out.contains("equal: 200 records of 1 partitions"), "{out}");
+    assert!(out.contains("equal: 200 records of 1 partition,"), "{out}");
     let (code, out, err) = run(&["verify", "--topic", FORGED, "--wait"]).await;
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(err.contains("forged-0 offset 57 differs in value"), "{err}");
