@@ -68,9 +68,23 @@ impl AdminApi {
     /// # Errors
     /// When it cannot start or does not end in time.
     pub async fn flip(&self, route: &str, what: &str, deadline: Duration) -> Result<Value> {
+        self.flip_to(route, what, "destination", deadline).await
+    }
+
+    /// The same to the `destination` or back to the `source`.
+    ///
+    /// # Errors
+    /// When it cannot start or does not end in time.
+    pub async fn flip_to(
+        &self,
+        route: &str,
+        what: &str,
+        to: &str,
+        deadline: Duration,
+    ) -> Result<Value> {
         let path = format!("/v1/routes/{route}/flip");
         let started = self
-            .post(&path, &serde_json::json!({ "move": what }))
+            .post(&path, &serde_json::json!({ "move": what, "to": to }))
             .await?
             .ok(&path)?;
         self.wait_operation(&operation_id(&started)?, deadline)

@@ -38,6 +38,14 @@ const ACKS_ALL: i16 = -1;
 /// Milliseconds that a broker may take.
 const BROKER_TIMEOUT_MS: i32 = 20_000;
 
+/// Settings of a compacted topic whose cleaner comes within seconds.
+pub(crate) const CLEANED_SOON: [(&str, &str); 4] = [
+    ("cleanup.policy", "compact"),
+    ("segment.ms", "500"),
+    ("min.cleanable.dirty.ratio", "0.01"),
+    ("delete.retention.ms", "0"),
+];
+
 /// Two clusters without a Lockgate.
 pub(crate) struct Estate {
     pub(crate) pair: Pair,

@@ -8,7 +8,7 @@ use lockgate_tests::logs::compare_topic;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::estate::{Estate, Writer, batches, kill_and_restart, wait_links};
+use crate::estate::{CLEANED_SOON, Estate, Writer, batches, kill_and_restart, wait_links};
 use crate::fixture::DEADLINE;
 
 pub(crate) const LEDGER: &str = "ledger";
@@ -169,14 +169,11 @@ async fn wait_compacted(source: &Cluster, at_most: usize) {
 async fn what_compaction_took_between_batches_is_filled() {
     let estate = Estate::begin().await;
     let (source, destination) = (&estate.pair.source, &estate.pair.destination);
-    let compacted = [
-        ("cleanup.policy", "compact"),
-        ("segment.ms", "500"),
-        ("min.cleanable.dirty.ratio", "0.01"),
-        ("delete.retention.ms", "0"),
-    ];
     let admin = source.admin();
-    admin.create_topic(TABLE, 1, 2, &compacted).await.unwrap();
+    admin
+        .create_topic(TABLE, 1, 2, &CLEANED_SOON)
+        .await
+        .unwrap();
     for first in ["first", "second"] {
         let bootstrap = source.bootstrap();
         let written = tokio::task::spawn_blocking(move || write_updates(&bootstrap, first));

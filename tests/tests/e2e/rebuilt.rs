@@ -8,7 +8,7 @@ use lockgate_tests::logs::{compare_topic, read_records};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::estate::{Estate, batches, kill_and_restart, setting};
+use crate::estate::{CLEANED_SOON, Estate, batches, kill_and_restart, setting};
 use crate::fixture::{DEADLINE, ROUTE};
 
 const TABLE: &str = "table";
@@ -87,16 +87,10 @@ async fn wait_thinned(source: &Cluster) {
 }
 
 async fn make_table(source: &Cluster) {
-    let compacted = [
-        ("cleanup.policy", "compact"),
-        ("segment.ms", "500"),
-        ("min.cleanable.dirty.ratio", "0.01"),
-        ("delete.retention.ms", "0"),
-    ];
     let admin = source.admin();
     let partitions = CODECS.len() as i32;
     admin
-        .create_topic(TABLE, partitions, 2, &compacted)
+        .create_topic(TABLE, partitions, 2, &CLEANED_SOON)
         .await
         .unwrap();
     with_each_codec(source, |producer, partition| {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::estate::setting;
 use crate::fixture::{DEADLINE, PARTITIONS, Play, ROUTE, TOPIC};
@@ -16,17 +16,8 @@ const DELETED: i64 = 40;
 
 /// Moves the producers in one direction and insists on success.
 async fn move_producers(play: &Play, to: &str) {
-    let path = format!("/v1/routes/{ROUTE}/flip");
-    let body = json!({"move": "producers", "to": to});
-    let answer = play.lockgate.api().post(&path, &body).await.unwrap();
-    assert!(answer.status.is_success(), "{answer:?}");
-    let id = answer.body["id"].as_str().unwrap().to_owned();
-    let operation = play
-        .lockgate
-        .api()
-        .wait_operation(&id, DEADLINE)
-        .await
-        .unwrap();
+    let api = play.lockgate.api();
+    let operation = api.flip_to(ROUTE, "producers", to, DEADLINE).await.unwrap();
     assert_eq!(operation["state"], "done", "{operation:#}");
 }
 
