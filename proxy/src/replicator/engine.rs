@@ -1,5 +1,5 @@
-//! Pure: the state of one link (one partition, from its home to its copy on the other cluster). Events go in as method calls with the time as
-//! a number; what is to be done is asked for ([`Engine::fetch_wanted`], [`Engine::take_write`],
+//! Pure: the state of one link (one partition, from its home to its copy on the other cluster). Events go in as method
+//! calls with the time as a number; what is to be done is asked for ([`Engine::fetch_wanted`], [`Engine::take_write`],
 //! [`Engine::wants_activation`], [`Engine::wants_inspection`]). No socket, no clock, no randomness.
 //!
 //! The rules it keeps (DESIGN section 4): at most one unresolved write; every answer's base offset is the planned
@@ -172,7 +172,7 @@ impl Engine {
             .then(|| (self.next.max(self.source_start), self.token))
     }
 
-    /// The source offset that the next fetched batch must begin at.
+    /// The home's offset that the next fetched batch must begin at.
     pub(super) fn fetched_to(&self) -> i64 {
         self.next
     }
@@ -458,7 +458,9 @@ impl Engine {
         if found.end < self.floor {
             self.stop(format!(
                 "the {} ends at offset {}, below {} where it was aligned: it was recreated or lost its log",
-                self.home.other(), found.end, self.floor
+                self.home.other(),
+                found.end,
+                self.floor
             ));
             return;
         }

@@ -11,7 +11,6 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, Forgot
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, FetchResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use lockgate_wire::committed::Aborted;
 
 mod session;
 
@@ -19,7 +18,7 @@ use super::lane::{Lane, Led};
 use super::link::{Link, Shared, wait};
 use super::rebuild::{self, Start};
 use crate::error::{Error, Kind, Result};
-use crate::upstream::{Cluster, Connection};
+use crate::upstream::{Cluster, Connection, OffsetAt, Target, aborted};
 use crate::words::{Side, TopicPartition, UpstreamNode};
 use session::{Names, Session};
 
@@ -199,7 +198,7 @@ async fn take_in(shared: &Shared, side: Side, asked: &Asked, answer: FetchRespon
                     writable |= engine.fetched(*token, &records, aborted, end, now);
                     wanting |= engine.wants_activation();
                     let more = engine.fetched_to() < partition.last_stable_offset;
-                    moved |= link.is_far(more && (bytes >= FAR_BYTES || link.far()));
+                    moved |= link.set_far(more && (bytes >= FAR_BYTES || link.far()));
                 }
                 OFFSET_OUT_OF_RANGE => out_of_range.push(link.clone()),
                 TOPIC_AUTHORIZATION_FAILED => link
@@ -241,19 +240,8 @@ async fn copyable(link: &Link, offset: i64, records: Bytes) -> std::result::Resu
         .unwrap_or_else(|cause| Err(format!("its records could not be rebuilt: {cause}")))
 }
 
-fn aborted(partition: &PartitionData) -> Vec<Aborted> {
-    let listed = partition.aborted_transactions.iter().flatten();
-    listed
-        .map(|one| Aborted {
-            producer_id: one.producer_id.0,
-            first_offset: one.first_offset,
-        })
-        .collect()
-}
-
 /// The offset that is wanted is outside the home's log: below its start, which has moved, or beyond its end.
 async fn log_moved(shared: &Shared, link: &Link) -> Result<()> {
-    use crate::upstream::OffsetAt;
     let home = shared.home_of(link);
     let only = [link.at.clone()];
     let start = home.list_offsets(&only, OffsetAt::LogStart).await?;
@@ -326,11 +314,11 @@ fn topic_name(at: &TopicPartition) -> TopicName {
 
 /// One answer about one partition from its leader, whatever its isolation: for alignment and comparison.
 pub(super) async fn read_once(
-    cluster: &crate::upstream::Cluster,
+    cluster: &Cluster,
     at: &TopicPartition,
     offset: i64,
 ) -> Result<Bytes> {
-    let target = crate::upstream::Target::Leader(&at.topic, at.partition);
+    let target = Target::Leader(&at.topic, at.partition);
     let names = Names {
         wanted: vec![(at.clone(), offset)],
         ..Names::without_session()

@@ -26,7 +26,7 @@ pub struct Replicator {
 }
 
 impl Replicator {
-    /// Starts the links of every topic that a route holds and whose home is the source.
+    /// Starts the links of every topic that a route holds and that is not committed.
     #[must_use]
     pub fn start(
         config: Arc<Config>,
@@ -101,11 +101,11 @@ impl Replicator {
         level::readable(&self.shared, home, ends, within).await
     }
 
-    /// Called while no client writes to these topics: copies what is left, proves that source true end = source high
-    /// watermark = destination high watermark for every partition (twice under the same leader epochs), cancels the
-    /// long polls and seals the links with nothing unresolved. `still_for` is how long the source's ends must have
+    /// Called while no client writes to these topics: copies what is left, proves that the home's true end = its high
+    /// watermark = the copy's high watermark for every partition (twice under the same leader epochs), cancels the
+    /// long polls and seals the links with nothing unresolved. `still_for` is how long the home's ends must have
     /// stood still (zero where every Produce was answered). On an error the links go on as before only after
-    /// [`Self::resume`].
+    /// [`Self::lifted`].
     pub async fn level(
         &self,
         home: Side,
@@ -147,10 +147,7 @@ impl Replicator {
 
     /// Applies the settings that topics get for good at commit (DESIGN section 4).
     pub async fn apply_final_settings(&self, topics: &[Arc<str>]) -> Result<()> {
-        for topic in topics {
-            provision::settle(&self.shared, topic).await?;
-        }
-        Ok(())
+        provision::settle(&self.shared, topics).await
     }
 
     /// Ends all links clean: nothing unresolved is left behind.

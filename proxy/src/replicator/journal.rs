@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::link::Link;
+use super::settings::Settings;
 use crate::error::Result;
 use crate::state::{CopyOrder, Key, Kind, Store};
 
@@ -30,6 +31,13 @@ pub(super) struct TopicRecord {
     /// The source's topic has settings of Lockgate's: it is about to be, or is, the copy.
     #[serde(default)]
     pub(super) source_is_copy: bool,
+}
+
+impl TopicRecord {
+    /// The source topic's own settings by name.
+    pub(super) fn own(&self) -> Settings {
+        self.settings.iter().cloned().collect()
+    }
 }
 
 /// A link's own producer id.

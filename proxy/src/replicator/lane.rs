@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::engine::Write;
 use super::link::{Link, Shared};
 use crate::upstream::ClusterView;
 use crate::words::{Side, UpstreamNode};
@@ -74,19 +75,27 @@ impl Led {
         &self.led
     }
 
-    /// The same, beginning behind the last one that was served.
-    pub(super) fn in_turn(
+    /// What `take` gives for the links of a lane, sorted by topic and partition. They are asked in turn, beginning
+    /// behind the last one that was served.
+    pub(super) fn take_writes(
         &mut self,
         shared: &Shared,
-    ) -> impl Iterator<Item = &Arc<Link>> + use<'_> {
+        lane: Lane,
+        mut take: impl FnMut(&Link) -> Option<Write>,
+    ) -> Vec<(Arc<Link>, Write)> {
         self.links(shared);
         let (before, after) = self.led.split_at(self.next.min(self.led.len()));
-        after.iter().chain(before)
-    }
-
-    /// `last` was served; the next turn begins behind it.
-    pub(super) fn served(&mut self, last: &Link) {
-        let found = self.led.binary_search_by(|link| link.at.cmp(&last.at));
-        self.next = found.map_or(0, |index| (index + 1) % self.led.len());
+        let mut writes: Vec<_> = after
+            .iter()
+            .chain(before)
+            .filter(|link| link.lane() == lane)
+            .filter_map(|link| take(link).map(|write| (link.clone(), write)))
+            .collect();
+        if let Some((last, _)) = writes.last() {
+            let found = self.led.binary_search_by(|link| link.at.cmp(&last.at));
+            self.next = found.map_or(0, |index| (index + 1) % self.led.len());
+        }
+        writes.sort_by(|(one, _), (other, _)| one.at.cmp(&other.at));
+        writes
     }
 }

@@ -12,11 +12,11 @@ use lockgate_wire::producer_id::ProducerId;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use super::engine::{Engine, State};
+use super::engine::Engine;
 use super::journal::Journal;
 use super::lane::Lane;
 use super::pace::Pace;
-use super::status::{LinkState, LinkStatus};
+use super::status::LinkStatus;
 use crate::config::Config;
 use crate::route::Routes;
 use crate::upstream::{Cluster, ClusterView, Clusters};
@@ -103,7 +103,7 @@ impl Link {
     }
 
     /// Notes whether it is far behind; true if that is news.
-    pub(super) fn is_far(&self, far: bool) -> bool {
+    pub(super) fn set_far(&self, far: bool) -> bool {
         self.far.swap(far, Ordering::Relaxed) != far
     }
 
@@ -144,15 +144,6 @@ impl Link {
 
     pub(super) fn status(&self, now_ms: u64) -> LinkStatus {
         let engine = self.engine();
-        let state = match engine.state() {
-            State::Provisioning => LinkState::Provisioning,
-            State::Aligning => LinkState::Aligning,
-            State::Inspecting => LinkState::Inspecting,
-            State::Copying => LinkState::Copying,
-            State::Sealed => LinkState::Sealed,
-            State::Retired => LinkState::Retired,
-            State::Stopped(reason) => LinkState::Stopped(reason.clone()),
-        };
         LinkStatus {
             topic: self.at.topic.to_string(),
             partition: self.at.partition,
@@ -162,7 +153,7 @@ impl Link {
             lag_records: engine.lag.records(),
             lag_bytes: i64::try_from(engine.pending_bytes()).unwrap_or(i64::MAX),
             lag_ms: engine.lag.ms(now_ms),
-            state,
+            state: engine.state().clone(),
         }
     }
 
@@ -277,7 +268,7 @@ impl Shared {
     }
 
     /// Whether that was asked for; the follower answers for it from here on.
-    pub(super) fn is_again(&self, topic: &str) -> bool {
+    pub(super) fn take_again(&self, topic: &str) -> bool {
         let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
         again.remove(topic)
     }
@@ -338,6 +329,7 @@ pub(super) async fn wait(signal: &mut watch::Receiver<u64>, at_most: std::time::
 
 #[cfg(test)]
 mod tests {
+    use super::super::engine::State;
     use super::*;
     use crate::upstream::TopicView;
 

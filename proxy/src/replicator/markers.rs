@@ -66,28 +66,19 @@ pub(super) async fn run(shared: Arc<Shared>, side: Side, node: UpstreamNode, lan
 
 /// The markers that can be written now.
 fn gather(shared: &Shared, led: &mut Led, lane: Lane) -> Vec<(Arc<Link>, Write)> {
-    let now = shared.now_ms();
-    let (mut left, mut writes) = (MARKERS_MAX, Vec::new());
-    for link in led.in_turn(shared) {
+    let (now, mut left) = (shared.now_ms(), MARKERS_MAX);
+    led.take_writes(shared, lane, |link| {
         if left < 1 {
-            break;
-        }
-        if link.lane() != lane {
-            continue;
+            return None;
         }
         let mut engine = link.engine();
-        if engine.wants_markers()
-            && let Some(write) = engine.take_write(now, left)
-        {
-            left -= write.records;
-            writes.push((link.clone(), write));
+        if !engine.wants_markers() {
+            return None;
         }
-    }
-    if let Some((last, _)) = writes.last() {
-        led.served(last);
-    }
-    writes.sort_by(|(one, _), (other, _)| one.at.cmp(&other.at));
-    writes
+        let write = engine.take_write(now, left)?;
+        left -= write.records;
+        Some(write)
+    })
 }
 
 /// Sends the markers of one request; the outcome of each write, in their order.

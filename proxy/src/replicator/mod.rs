@@ -1,10 +1,10 @@
 //! Keeps the clusters level: per partition, batches are fetched from the home with read_committed, their headers
 //! rewritten, and produced to the other cluster at the same offset (DESIGN sections 4 and 5).
 //!
-//! In reading order: `provision` makes topics (`settings`, `topic_calls`) and `align`s them; `fetch` takes batches
-//! from the source into each link's pure `engine` (`rebuild` makes dense ones of what brokers would not take), `produce` takes them out to the destination and
-//! `markers` take the offsets at which there is nothing to see; `ends` says where a
-//! log really ends and whether both sides agree there; `conduct` drives them; `level` proves that nothing is missing;
+//! In reading order: `provision` makes topics (`settings`, `topic_calls`) and `align`s them; `fetch` takes batches from
+//! the home into each link's pure `engine` (`rebuild` makes dense ones of what brokers would not take), `produce` takes
+//! them out to the copy and `markers` take the offsets at which there is nothing to see; `ends` says where a log really
+//! ends and whether both sides agree there (`stretch`); `conduct` drives them; `level` proves that nothing is missing;
 //! `journal` keeps what must survive; `lane` shares the brokers' connections and `pace` the bytes.
 //!
 //! # What a batch costs

@@ -1,5 +1,5 @@
-//! The produce side: per broker that leads copies one loop and one connection for each [`Lane`], one request at a time. A
-//! request carries one batch of every partition of the lane that has one ready. Markers go their own way (`markers`).
+//! The produce side: per broker that leads copies one loop and one connection for each [`Lane`], one request at a time.
+//! A request carries one batch of every partition of the lane that has one ready. Markers go their own way (`markers`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -86,25 +86,15 @@ pub(super) async fn connected(
 
 /// What can be written now.
 fn gather(shared: &Shared, led: &mut Led, lane: Lane) -> Vec<(Arc<Link>, Write)> {
-    let now = shared.now_ms();
-    let (mut bytes, mut writes) = (0, Vec::new());
-    for link in led.in_turn(shared) {
+    let (now, mut bytes) = (shared.now_ms(), 0);
+    led.take_writes(shared, lane, |link| {
         if bytes >= REQUEST_BYTES_MAX {
-            break;
+            return None;
         }
-        if link.lane() != lane {
-            continue;
-        }
-        if let Some(write) = link.engine().take_write(now, 0) {
-            bytes += write.bytes.len();
-            writes.push((link.clone(), write));
-        }
-    }
-    if let Some((last, _)) = writes.last() {
-        led.served(last);
-    }
-    writes.sort_by(|(one, _), (other, _)| one.at.cmp(&other.at));
-    writes
+        let write = link.engine().take_write(now, 0)?;
+        bytes += write.bytes.len();
+        Some(write)
+    })
 }
 
 /// Tells every engine its outcome, and the loops; false if the connection or the view cannot be trusted any more.

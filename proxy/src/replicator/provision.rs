@@ -1,6 +1,7 @@
-//! Topics at the destination: made as the source has them, journaled before they are created, aligned, and followed
-//! when they or their partitions grow in number. A topic that exists there without Lockgate's record belongs to
-//! somebody else and is left alone (trap 30).
+//! Topics where their copies are kept: at the destination made as the source has them, journaled before they are
+//! created, aligned, and followed when they or their partitions grow in number; after a flip the other way round
+//! (`reverse`), with the settings that home and copy `exchange`. A topic that exists at the destination without
+//! Lockgate's record belongs to somebody else and is left alone (trap 30).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,16 +11,16 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::align::align;
 mod exchange;
 mod reverse;
 
 pub(super) use exchange::{before_open, lifted, take_time};
 
+use super::align::align;
 use super::journal::TopicRecord;
 use super::link::{Link, Shared, made_again, wait};
-use super::settings::{self, Settings, Target};
-use super::topic_calls::{self, Described};
+use super::settings::{self, Changes, Settings, Target};
+use super::topic_calls;
 use crate::error::{Error, Kind, Result};
 use crate::upstream::{ClusterView, OffsetAt};
 use crate::words::{Side, TopicPartition};
@@ -34,7 +35,7 @@ const RETRY_REFUSED: Duration = Duration::from_secs(10);
 const LEADERS_WITHIN: Duration = Duration::from_secs(30);
 const LEADERS_CHECK: Duration = Duration::from_millis(200);
 
-/// Follows the source's topics until the replicator stops.
+/// Follows all topics until the replicator stops.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut followed: HashSet<Arc<str>> = HashSet::new();
     let mut followers = JoinSet::new();
@@ -87,7 +88,7 @@ async fn follow(shared: Arc<Shared>, topic: Arc<str>) {
     let mut ready = None;
     while !shared.is_stopping() {
         rerouted.borrow_and_update();
-        if shared.is_again(&topic) {
+        if shared.take_again(&topic) {
             ready = None;
         }
         let now = home(&shared, &topic).map(|home| {
@@ -154,7 +155,7 @@ async fn prepare(shared: &Arc<Shared>, topic: &Arc<str>, links: &[Arc<Link>]) ->
     let mut record = own_topic(shared, topic, links.len()).await?;
     if record.source_is_copy {
         // A fence was lifted, or the producers have moved back.
-        exchange::apply(shared, Side::Source, topic, &record, |target, own| {
+        apply(shared, Side::Source, topic, &record, |target, own| {
             target.restored(own)
         })
         .await?;
@@ -165,22 +166,14 @@ async fn prepare(shared: &Arc<Shared>, topic: &Arc<str>, links: &[Arc<Link>]) ->
         link.ids
             .get_or_init(|| [record.source_id, record.destination_id]);
     }
-    let destination = &shared.clusters.destination;
-    let source_settings: Settings = record.settings.iter().cloned().collect();
-    tell_cleanup(links, &source_settings);
-    let described = topic_calls::describe(destination, topic).await?;
     if record.aligned_partitions < links.len() {
-        align_topic(shared, topic, links, &mut record, &described).await?;
+        align_topic(shared, topic, links, &mut record).await?;
     }
-    let changes = target(shared, &described, |target| {
-        target.migrating(&source_settings)
-    });
-    topic_calls::alter(destination, topic, &changes).await?;
-    if !settings::is_compact_only(&source_settings) {
-        for link in links {
-            follow_log_start(shared, link).await?;
-        }
-    }
+    apply(shared, Side::Destination, topic, &record, |target, own| {
+        target.migrating(own)
+    })
+    .await?;
+    follow_cleanup(shared, Side::Source, links, &record.own()).await?;
     if !is_at_home(shared, topic, Side::Source) {
         return Ok(());
     }
@@ -191,14 +184,28 @@ async fn prepare(shared: &Arc<Shared>, topic: &Arc<str>, links: &[Arc<Link>]) ->
     Ok(())
 }
 
-fn target<T>(shared: &Shared, described: &Described, ask: impl FnOnce(Target<'_>) -> T) -> T {
-    let known = |name: &str| described.known.iter().any(|known| known == name);
-    ask(Target {
-        min_insync_replicas: shared.config.topics.min_insync_replicas,
-        retry_window_ms: i64::try_from(shared.config.timing.retry_window.as_millis())
-            .unwrap_or(i64::MAX),
-        known: &known,
-    })
+/// Changes a topic's settings on one side, by what the source's own settings are and the side's brokers know.
+async fn apply(
+    shared: &Shared,
+    side: Side,
+    topic: &str,
+    record: &TopicRecord,
+    changes: impl FnOnce(&Target<'_>, &Settings) -> Changes,
+) -> Result<()> {
+    let cluster = shared.clusters.on(side);
+    let described = topic_calls::describe(cluster, topic).await?;
+    let changes = {
+        let known = |name: &str| described.known.iter().any(|known| known == name);
+        let target = Target {
+            min_insync_replicas: shared.config.topics.min_insync_replicas,
+            retry_window_ms: i64::try_from(shared.config.timing.retry_window.as_millis())
+                .unwrap_or(i64::MAX),
+            known: &known,
+        };
+        changes(&target, &record.own())
+    };
+    // All of them, also those that seem to be there: a broker that is asked right after a change may not know of it.
+    topic_calls::alter(cluster, topic, &changes).await
 }
 
 /// The topic as Lockgate's own at the destination, with at least so many partitions.
@@ -238,23 +245,46 @@ async fn own_topic(shared: &Shared, topic: &Arc<str>, partitions: usize) -> Resu
             record
         }
     };
-    let wanted = i32::try_from(partitions).unwrap_or(i32::MAX);
-    if there > partitions {
-        return Err(Error::refused(format!(
-            "topic {topic:?} has {there} partitions at the destination and {partitions} at the source"
-        )));
-    }
-    if there == 0 {
-        topic_calls::create(destination, topic, wanted, replicas(shared, topic)).await?;
-    } else if there < partitions {
-        topic_calls::grow(destination, topic, wanted).await?;
-    }
-    wait_for_leaders(shared, Side::Destination, topic, partitions).await?;
+    let replicas = replicas(shared, topic);
+    make_copy(
+        shared,
+        Side::Destination,
+        topic,
+        there,
+        partitions,
+        replicas,
+    )
+    .await?;
     if record.destination_id.is_nil() {
         // Journaled with the alignment.
         record.destination_id = topic_id(shared, Side::Destination, topic);
     }
     Ok(record)
+}
+
+/// Makes a topic where its copy is kept, and where `there` partitions are, or gives it as many as its home has.
+async fn make_copy(
+    shared: &Shared,
+    side: Side,
+    topic: &Arc<str>,
+    there: usize,
+    partitions: usize,
+    replicas: i16,
+) -> Result<()> {
+    let wanted = i32::try_from(partitions).unwrap_or(i32::MAX);
+    if there > partitions {
+        return Err(Error::refused(format!(
+            "topic {topic:?} has {there} partitions at the {side} and {partitions} at the {}",
+            side.other()
+        )));
+    }
+    let cluster = shared.clusters.on(side);
+    if there == 0 {
+        topic_calls::create(cluster, topic, wanted, replicas).await?;
+    } else if there < partitions {
+        topic_calls::grow(cluster, topic, wanted).await?;
+    }
+    wait_for_leaders(shared, side, topic, partitions).await
 }
 
 /// The id of a topic on one side; nil where the brokers give none.
@@ -312,16 +342,14 @@ async fn align_topic(
     topic: &Arc<str>,
     links: &[Arc<Link>],
     record: &mut TopicRecord,
-    described: &Described,
 ) -> Result<()> {
     let fresh = &links[record.aligned_partitions.min(links.len())..];
     // Deletion by age, which filler needs, would also take records that were copied already.
     if record.aligned_partitions == 0 {
-        let source_settings: Settings = record.settings.iter().cloned().collect();
-        let changes = target(shared, described, |target| {
-            target.aligning(&source_settings)
-        });
-        topic_calls::alter(&shared.clusters.destination, topic, &changes).await?;
+        apply(shared, Side::Destination, topic, record, |target, own| {
+            target.aligning(own)
+        })
+        .await?;
     } else {
         let only: Vec<TopicPartition> = fresh.iter().map(|link| link.at.clone()).collect();
         let starts = shared
@@ -353,46 +381,69 @@ async fn align_topic(
     shared.journal.put_topic(topic, record.clone()).await
 }
 
-/// Tells the links what the cleaner and deletion do to their topic.
-fn tell_cleanup(links: &[Arc<Link>], own: &Settings) {
+/// Tells the links what the cleaner and deletion do to their topic. The copies' log starts follow the home's: at the
+/// beginning a home's may lie inside its first batch, and the copy follows once that batch is copied.
+async fn follow_cleanup(
+    shared: &Shared,
+    home: Side,
+    links: &[Arc<Link>],
+    own: &Settings,
+) -> Result<()> {
     let (compacted, trims) = (settings::is_compacted(own), !settings::is_compact_only(own));
     for link in links {
         link.compacted.store(compacted, Ordering::Release);
         link.trims.store(trims, Ordering::Release);
     }
-}
-
-/// The copy's log start follows the home's. At the beginning the home's may lie inside its first batch: the copy follows
-/// once that batch is copied.
-async fn follow_log_start(shared: &Shared, link: &Link) -> Result<()> {
-    let only = std::slice::from_ref(&link.at);
-    let (home, copy) = (shared.home_of(link), shared.copy_of(link));
-    let start = home.list_offsets(only, OffsetAt::LogStart).await?[&link.at];
-    if copy.list_offsets(only, OffsetAt::LogStart).await?[&link.at] < start {
-        link.trim_to.store(start, Ordering::Release);
+    if !trims {
+        return Ok(());
     }
-    link.engine().source_starts(start);
+    let partitions: Vec<TopicPartition> = links.iter().map(|link| link.at.clone()).collect();
+    let starts = |side| {
+        let cluster = shared.clusters.on(side);
+        cluster.list_offsets(&partitions, OffsetAt::LogStart)
+    };
+    let (starts, copies) = tokio::try_join!(starts(home), starts(home.other()))?;
+    for link in links {
+        let start = starts[&link.at];
+        if copies[&link.at] < start {
+            link.trim_to.store(start, Ordering::Release);
+        }
+        link.engine().source_starts(start);
+    }
     Ok(())
 }
 
-/// Gives a topic the settings that it keeps for good. The source's topic gets back what it had, if it can be reached.
-pub(super) async fn settle(shared: &Shared, topic: &str) -> Result<()> {
-    let Some(mut record) = shared.journal.topic(topic)? else {
-        return Ok(());
-    };
-    let last = |target: Target<'_>, own: &Settings| target.last(own);
-    exchange::apply(shared, Side::Destination, topic, &record, last).await?;
-    if record.source_is_copy {
-        let restored = |target: Target<'_>, own: &Settings| target.restored(own);
-        match exchange::apply(shared, Side::Source, topic, &record, restored).await {
-            Ok(()) => {
-                record.source_is_copy = false;
-                shared.journal.put_topic(topic, record).await?;
-            }
-            Err(error) => {
-                tracing::warn!(topic, %error, "the source's topic keeps the settings of a copy: it deletes nothing");
-            }
+/// Gives topics the settings that they keep for good. The source's topics get back what they had, as far as the source
+/// can be reached.
+pub(super) async fn settle(shared: &Shared, topics: &[Arc<str>]) -> Result<()> {
+    let mut copies = Vec::new();
+    for topic in topics {
+        let Some(record) = shared.journal.topic(topic)? else {
+            continue;
+        };
+        apply(shared, Side::Destination, topic, &record, |target, own| {
+            target.last(own)
+        })
+        .await?;
+        if record.source_is_copy {
+            copies.push((topic, record));
         }
+    }
+    for (topic, mut record) in copies {
+        if let Err(error) = apply(shared, Side::Source, topic, &record, |target, own| {
+            target.restored(own)
+        })
+        .await
+        {
+            tracing::warn!(%topic, %error, "the source's topic keeps the settings of a copy: it deletes nothing");
+            if matches!(error.kind, Kind::Disconnected | Kind::TimedOut) {
+                // Nor can the others be reached; each would be waited for as long.
+                break;
+            }
+            continue;
+        }
+        record.source_is_copy = false;
+        shared.journal.put_topic(topic, record).await?;
     }
     Ok(())
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest};
-use lockgate_wire::committed::Aborted;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -17,7 +16,7 @@ use super::topic;
 use super::transaction::{Writer, is_fenced};
 use crate::error::{Error, Kind, Result};
 use crate::route::STATE_TOPIC;
-use crate::upstream::{Cluster, Connection, OffsetAt};
+use crate::upstream::{Cluster, Connection, OffsetAt, aborted};
 use crate::words::{Side, TopicPartition};
 
 /// How long reading a whole copy may take.
@@ -148,15 +147,7 @@ impl Reader {
                 return Ok(0);
             }
         };
-        let aborted: Vec<Aborted> = answer
-            .aborted_transactions
-            .iter()
-            .flatten()
-            .map(|transaction| Aborted {
-                producer_id: transaction.producer_id.0,
-                first_offset: transaction.first_offset,
-            })
-            .collect();
+        let aborted = aborted(&answer);
         let records = answer.records.as_deref().unwrap_or_default();
         let read = committed(records, aborted, self.position).map_err(|why| {
             let what = format!("{STATE_TOPIC} is not readable: {why}");

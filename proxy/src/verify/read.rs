@@ -12,7 +12,6 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{BrokerId, FetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use lockgate_wire::batch::{Batch, Batches};
-use lockgate_wire::committed::Aborted;
 use tokio::sync::mpsc;
 
 use super::ANSWER_BYTES;
@@ -20,7 +19,7 @@ use super::bucket::Bucket;
 use super::range::{BACKOFF, ERRORS_WITHIN, offsets};
 use super::walk::Piece;
 use crate::error::{Error, Kind, Result};
-use crate::upstream::{Cluster, Connection, OffsetAt};
+use crate::upstream::{Cluster, Connection, OffsetAt, aborted};
 use crate::words::TopicPartition;
 
 /// How long a broker may hold a request that it has nothing for.
@@ -133,13 +132,7 @@ impl Reader {
                 return Err(Error::kafka(side, code, doing));
             }
         }
-        let aborted = data.aborted_transactions.iter().flatten();
-        let aborted = aborted
-            .map(|one| Aborted {
-                producer_id: one.producer_id.0,
-                first_offset: one.first_offset,
-            })
-            .collect();
+        let aborted = aborted(&data);
         let records = data.records.unwrap_or_default();
         self.meter.pay(records.len()).await;
         let after = behind(&records).map_err(|cause| {

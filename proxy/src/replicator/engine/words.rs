@@ -3,24 +3,7 @@
 use bytes::Bytes;
 use lockgate_wire::producer_id::ProducerId;
 
-/// Where a link stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::replicator) enum State {
-    /// Its topic is being made.
-    Provisioning,
-    /// Filler is written and deleted.
-    Aligning,
-    /// The copy's end must be read before anything is sent.
-    Inspecting,
-    /// Batches are copied.
-    Copying,
-    /// At rest for a flip.
-    Sealed,
-    /// The other cluster is the home.
-    Retired,
-    /// For the operator, with the reason.
-    Stopped(String),
-}
+pub(in crate::replicator) use crate::replicator::status::LinkState as State;
 
 /// The link's own producer id and the sequence of its next record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,36 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::target;
+use super::apply;
 use crate::error::{Error, Result};
-use crate::replicator::journal::TopicRecord;
 use crate::replicator::link::Shared;
-use crate::replicator::settings::{
-    Changes, LOG_APPEND_TIME, Settings, TIMESTAMP_TYPE, Target, is_stamped,
-};
+use crate::replicator::settings::{Changes, LOG_APPEND_TIME, TIMESTAMP_TYPE, is_stamped};
 use crate::replicator::topic_calls;
 use crate::upstream::Target as Broker;
 use crate::words::Side;
 
 /// How often the leaders are asked whether they have a new setting.
 const APPLIED_CHECK: Duration = Duration::from_millis(5);
-
-/// Changes a topic's settings on one side, by what the source's own settings are and the side's brokers know.
-pub(super) async fn apply(
-    shared: &Shared,
-    side: Side,
-    topic: &str,
-    record: &TopicRecord,
-    changes: impl FnOnce(Target<'_>, &Settings) -> Changes,
-) -> Result<()> {
-    let cluster = shared.clusters.on(side);
-    let own: Settings = record.settings.iter().cloned().collect();
-    let described = topic_calls::describe(cluster, topic).await?;
-    let mut changes = target(shared, &described, |target| changes(target, &own));
-    // A request that changes nothing would be written to the cluster's metadata all the same.
-    changes.retain(|name, value| described.own.get(name) != value.as_ref());
-    topic_calls::alter(cluster, topic, &changes).await
-}
 
 /// Before the fence: from here on the former home deletes nothing by itself, and takes what a copy has to take.
 pub(in crate::replicator) async fn before_open(
@@ -66,8 +46,7 @@ pub(in crate::replicator) async fn take_time(
 ) -> Result<()> {
     for topic in topics {
         let record = shared.journal.topic(topic)?.ok_or_else(|| unknown(topic))?;
-        let own: Settings = record.settings.iter().cloned().collect();
-        if !is_stamped(&own) {
+        if !is_stamped(&record.own()) {
             continue;
         }
         let cluster = shared.clusters.on(to);
@@ -107,7 +86,7 @@ async fn applied(shared: &Shared, side: Side, topic: &Arc<str>) -> Result<()> {
 pub(in crate::replicator) fn lifted(shared: &Shared, topics: &[Arc<str>]) {
     for topic in topics {
         let stamped = match shared.journal.topic(topic) {
-            Ok(Some(record)) => is_stamped(&record.settings.iter().cloned().collect()),
+            Ok(Some(record)) => is_stamped(&record.own()),
             // Not known: the careful way.
             _ => true,
         };

@@ -3,14 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{
-    exchange, follow_log_start, is_at_home, partition_count, tell_cleanup, topic_id,
-    wait_for_leaders,
-};
+use super::{apply, exchange, follow_cleanup, is_at_home, make_copy, partition_count, topic_id};
 use crate::error::{Error, Result};
 use crate::replicator::journal::TopicRecord;
 use crate::replicator::link::{Link, Shared, made_again};
-use crate::replicator::settings::{self, Settings};
 use crate::replicator::topic_calls;
 use crate::words::Side;
 
@@ -21,47 +17,29 @@ pub(super) async fn prepare(
     links: &[Arc<Link>],
 ) -> Result<()> {
     let mut record = known(shared, topic, links.len()).await?;
-    let source = &shared.clusters.source;
-    let there = partition_count(&*source.refresh().await?, topic);
-    let wanted = i32::try_from(links.len()).unwrap_or(i32::MAX);
-    if there > links.len() {
-        return Err(Error::refused(format!(
-            "topic {topic:?} has {there} partitions at the source and {wanted} at the destination, its home"
-        )));
-    }
-    if there == 0 {
-        topic_calls::create(source, topic, wanted, replicas(shared, topic)).await?;
-    } else if there < links.len() {
-        topic_calls::grow(source, topic, wanted).await?;
-    }
-    wait_for_leaders(shared, Side::Source, topic, links.len()).await?;
-    let ids = Side::BOTH.map(|side| topic_id(shared, side, topic));
+    let there = partition_count(&*shared.clusters.source.refresh().await?, topic);
+    let replicas = replicas(shared, topic);
+    make_copy(shared, Side::Source, topic, there, links.len(), replicas).await?;
     if record.source_id.is_nil() || !record.source_is_copy || there < links.len() {
-        record.source_id = ids[Side::Source.index()];
+        record.source_id = topic_id(shared, Side::Source, topic);
         record.source_is_copy = true;
         record.aligned_at.resize(links.len(), 0);
         record.aligned_partitions = links.len();
         shared.journal.put_topic(topic, record.clone()).await?;
     }
-    let own: Settings = record.settings.iter().cloned().collect();
     for link in links {
         link.ids
             .get_or_init(|| [record.source_id, record.destination_id]);
     }
-    tell_cleanup(links, &own);
-    exchange::apply(shared, Side::Source, topic, &record, |target, own| {
+    apply(shared, Side::Source, topic, &record, |target, own| {
         target.as_copy(own)
     })
     .await?;
-    exchange::apply(shared, Side::Destination, topic, &record, |target, own| {
+    apply(shared, Side::Destination, topic, &record, |target, own| {
         target.as_home(own)
     })
     .await?;
-    if !settings::is_compact_only(&own) {
-        for link in links {
-            follow_log_start(shared, link).await?;
-        }
-    }
+    follow_cleanup(shared, Side::Destination, links, &record.own()).await?;
     if is_at_home(shared, topic, Side::Destination) {
         links.iter().for_each(|link| link.engine().aligned(0));
         shared.attention.raise();

@@ -35,6 +35,8 @@ pub struct LegacyBatches<'o> {
     from: i64,
     bytes_max: usize,
     next: i64,
+    /// One record at a time, encoded.
+    body: Vec<u8>,
 }
 
 /// One message as it stands in a set.
@@ -64,6 +66,7 @@ impl<'o> LegacyBatches<'o> {
             from,
             bytes_max,
             next: i64::MIN,
+            body: Vec::new(),
         }
     }
 
@@ -115,19 +118,20 @@ impl<'o> LegacyBatches<'o> {
         if offset < self.from {
             return Ok(());
         }
-        let mut body = Vec::new();
+        let body = &mut self.body;
+        body.clear();
         for field in [message.key, message.value] {
             let length = field.map_or(Ok(-1), |bytes| i32::try_from(bytes.len()));
-            put::varint(&mut body, length.map_err(|_| WireError::Record)?);
+            put::varint(body, length.map_err(|_| WireError::Record)?);
             body.extend_from_slice(field.unwrap_or_default());
         }
         // No headers.
-        put::varint(&mut body, 0);
+        put::varint(body, 0);
         self.dense.push(RawRecord {
             offset,
             timestamp: at,
             attributes: 0,
-            body: &body,
+            body,
         })
     }
 }
